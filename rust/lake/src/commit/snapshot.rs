@@ -1,0 +1,198 @@
+//! Builds one attempt of a commit: manifest list, snapshot, and the updates and requirements for the catalog.
+//!
+//! The manifest of the new files is written once and used by every attempt; the manifest list names its parent and
+//! sequence number, so each attempt writes its own.
+
+use std::collections::{BTreeMap, HashMap};
+
+use iceberg::spec::{
+    DataFile, MAIN_BRANCH, ManifestFile, ManifestListWriter, Operation, Snapshot, SnapshotReference,
+    SnapshotRetention, SnapshotSummaryCollector, Summary, TableMetadata, UNASSIGNED_SEQUENCE_NUMBER,
+};
+use iceberg::{Result, TableRequirement, TableUpdate};
+use streamify_core::state::TableState;
+use uuid::Uuid;
+
+use super::keys;
+use super::manifests::{self, ManifestNames};
+use crate::catalog::LoadedTable;
+
+/// A commit while it is tried: what all its attempts share.
+#[derive(Debug)]
+pub(super) struct Draft {
+    commit_id: Uuid,
+    snapshot_id: i64,
+    files: Vec<DataFile>,
+    summary: BTreeMap<String, String>,
+    attempts: u32,
+    names: Option<ManifestNames>,
+    added: Option<ManifestFile>,
+}
+
+/// What goes to the catalog, and the manifests of the new head if it lands.
+#[derive(Debug)]
+pub(super) struct Attempt {
+    pub(super) requirements: Vec<TableRequirement>,
+    pub(super) updates: Vec<TableUpdate>,
+    pub(super) manifests: Vec<ManifestFile>,
+    pub(super) snapshot_id: i64,
+}
+
+impl Draft {
+    pub(super) fn new(commit_id: Uuid, files: Vec<DataFile>, summary: BTreeMap<String, String>) -> Self {
+        // 63 random bits of a fresh uuid, as the Java and Python libraries make snapshot ids.
+        let (high, low) = Uuid::new_v4().as_u64_pair();
+        let snapshot_id = ((high ^ low) & (i64::MAX as u64)) as i64;
+        Draft { commit_id, snapshot_id, files, summary, attempts: 0, names: None, added: None }
+    }
+
+    pub(super) fn attempts(&self) -> u32 {
+        self.attempts
+    }
+
+    /// Writes what this attempt needs to the store and returns it; `head` are the manifests of the base's head.
+    pub(super) async fn attempt(
+        &mut self,
+        base: &LoadedTable,
+        head: &[ManifestFile],
+        state: &TableState,
+    ) -> Result<Attempt> {
+        let metadata = base.metadata.as_ref();
+        let io = &base.file_io;
+        let attempt = self.attempts;
+        self.attempts += 1;
+
+        let names = self.names.get_or_insert_with(|| ManifestNames::new(metadata, self.commit_id));
+        if self.added.is_none() && !self.files.is_empty() {
+            let files = self.files.clone();
+            self.added =
+                Some(manifests::write_added(metadata, io, names, self.snapshot_id, files).await?);
+        }
+        let mut manifests = manifests::merge(metadata, io, names, self.snapshot_id, head.to_vec()).await?;
+        manifests.extend(self.added.clone());
+
+        let sequence_number = metadata.next_sequence_number();
+        let list_path = format!(
+            "{}/metadata/snap-{}-{attempt}-{}.avro",
+            metadata.location(),
+            self.snapshot_id,
+            self.commit_id
+        );
+        let output = io.new_output(&list_path)?.writer().await?;
+        let mut list = ManifestListWriter::v2(
+            output,
+            self.snapshot_id,
+            metadata.current_snapshot_id(),
+            sequence_number,
+        );
+        list.add_manifests(manifests.iter().cloned())?;
+        list.close().await?;
+        for manifest in &mut manifests {
+            assign_sequence_number(manifest, sequence_number);
+        }
+
+        let snapshot = Snapshot::builder()
+            .with_manifest_list(list_path)
+            .with_snapshot_id(self.snapshot_id)
+            .with_parent_snapshot_id(metadata.current_snapshot_id())
+            .with_sequence_number(sequence_number)
+            .with_summary(self.summary(metadata, state))
+            .with_schema_id(metadata.current_schema_id())
+            .with_timestamp_ms(timestamp_ms(metadata))
+            .build();
+        Ok(Attempt {
+            requirements: requirements(metadata),
+            updates: self.updates(snapshot, sequence_number, state),
+            manifests,
+            snapshot_id: self.snapshot_id,
+        })
+    }
+
+    fn updates(&self, snapshot: Snapshot, sequence_number: i64, state: &TableState) -> Vec<TableUpdate> {
+        vec![
+            TableUpdate::AddSnapshot { snapshot },
+            TableUpdate::SetSnapshotRef {
+                ref_name: MAIN_BRANCH.to_string(),
+                reference: SnapshotReference::new(
+                    self.snapshot_id,
+                    SnapshotRetention::branch(None, None, None),
+                ),
+            },
+            TableUpdate::SetProperties {
+                updates: HashMap::from([
+                    (keys::STATE.to_string(), state.to_json()),
+                    (keys::STATE_SEQUENCE.to_string(), sequence_number.to_string()),
+                    (keys::COMMIT_ID.to_string(), self.commit_id.to_string()),
+                ]),
+            },
+        ]
+    }
+
+    fn summary(&self, metadata: &TableMetadata, state: &TableState) -> Summary {
+        let mut collector = SnapshotSummaryCollector::default();
+        for file in &self.files {
+            collector.add_file(
+                file,
+                metadata.current_schema().clone(),
+                metadata.default_partition_spec().clone(),
+            );
+        }
+        let mut properties: HashMap<String, String> =
+            self.summary.iter().map(|(key, value)| (key.clone(), value.clone())).collect();
+        properties.insert(keys::STATE.to_string(), state.to_json());
+        properties.insert(keys::COMMIT_ID.to_string(), self.commit_id.to_string());
+        properties.extend(collector.build());
+        properties.extend(totals(metadata, &self.files));
+        Summary { operation: Operation::Append, additional_properties: properties }
+    }
+}
+
+/// The running totals of the table; left out once a foreign commit has left them out.
+fn totals(metadata: &TableMetadata, files: &[DataFile]) -> Vec<(String, String)> {
+    let records: u64 = files.iter().map(DataFile::record_count).sum();
+    let bytes: u64 = files.iter().map(DataFile::file_size_in_bytes).sum();
+    let added = [
+        ("total-records", records),
+        ("total-files-size", bytes),
+        ("total-data-files", files.len() as u64),
+        ("total-delete-files", 0),
+        ("total-position-deletes", 0),
+        ("total-equality-deletes", 0),
+    ];
+    let former = metadata.current_snapshot().map(|snapshot| &snapshot.summary().additional_properties);
+    added
+        .into_iter()
+        .filter_map(|(key, added)| {
+            let base = match former {
+                None => 0,
+                Some(summary) => summary.get(key)?.parse::<u64>().ok()?,
+            };
+            Some((key.to_string(), (base + added).to_string()))
+        })
+        .collect()
+}
+
+/// The fence: same table, and nobody has moved `main` since the base was read.
+fn requirements(metadata: &TableMetadata) -> Vec<TableRequirement> {
+    vec![
+        TableRequirement::UuidMatch { uuid: metadata.uuid() },
+        TableRequirement::RefSnapshotIdMatch {
+            r#ref: MAIN_BRANCH.to_string(),
+            snapshot_id: metadata.current_snapshot_id(),
+        },
+    ]
+}
+
+/// Now, but after the parent: readers take snapshot times as ascending, clocks of two machines may differ.
+fn timestamp_ms(metadata: &TableMetadata) -> i64 {
+    let now = chrono::Utc::now().timestamp_millis();
+    metadata.current_snapshot().map_or(now, |parent| now.max(parent.timestamp_ms() + 1))
+}
+
+fn assign_sequence_number(manifest: &mut ManifestFile, sequence_number: i64) {
+    for number in [&mut manifest.sequence_number, &mut manifest.min_sequence_number] {
+        if *number == UNASSIGNED_SEQUENCE_NUMBER {
+            *number = sequence_number;
+        }
+    }
+}

@@ -1,0 +1,266 @@
+//! Parquet data files: written row group by row group, streamed to the store, described for the manifest.
+//!
+//! Each call of [`DataFileWriter::write_row_group`] makes exactly one row group and hands its bytes to the store, so that
+//! memory is bounded by one row group and the parts under way, whatever the file's size. Columns are matched to the
+//! table's fields by name; the file carries the table's field ids. Encoding runs on the blocking pool.
+
+mod encoding;
+mod layout;
+mod metrics;
+mod partition;
+
+use std::mem;
+
+use arrow::record_batch::RecordBatch;
+use bytes::Bytes;
+use iceberg::io::FileWrite;
+use iceberg::spec::{DataContentType, DataFile, DataFileBuilder, DataFileFormat, Struct};
+use parquet::arrow::arrow_writer::{ArrowWriter, ArrowWriterOptions};
+use parquet::errors::ParquetError;
+use parquet::file::metadata::{KeyValue, ParquetMetaData};
+
+use self::layout::Layout;
+pub use self::partition::FilePartition;
+use crate::catalog::LoadedTable;
+use crate::storage::PART_SIZE;
+
+/// Why a data file could not be written.
+#[derive(Debug, thiserror::Error)]
+pub enum FileError {
+    /// A batch has a column that the table has not: its values would be lost.
+    #[error("table `{table}` has no column `{column}`")]
+    UnknownColumn {
+        /// The table's name.
+        table: String,
+        /// The batch's column.
+        column: String,
+    },
+    /// A batch lacks a column that must not be null.
+    #[error("rows for table `{table}` lack the required column `{column}`")]
+    MissingColumn {
+        /// The table's name.
+        table: String,
+        /// The table's column.
+        column: String,
+    },
+    /// A column's values cannot be stored as the table's type.
+    #[error("column `{column}` of type {found} does not fit table `{table}`, which has {expected}")]
+    TypeMismatch {
+        /// The table's name.
+        table: String,
+        /// The column's name.
+        column: String,
+        /// The batch's type.
+        found: String,
+        /// The table's type.
+        expected: String,
+    },
+    /// A required column has nulls.
+    #[error("column `{column}` of table `{table}` must not be null, but {nulls} of its values are")]
+    NullInRequired {
+        /// The table's name.
+        table: String,
+        /// The column's name.
+        column: String,
+        /// How many.
+        nulls: usize,
+    },
+    /// The partition value does not go with the table's partitioning.
+    #[error("a file of partition {partition} does not fit table `{table}`, which is partitioned by {expected}")]
+    PartitionMismatch {
+        /// The table's name.
+        table: String,
+        /// The given partition value.
+        partition: String,
+        /// How the table is partitioned.
+        expected: String,
+    },
+    /// The table's schema cannot be expressed in Arrow.
+    #[error("schema of table `{table}` cannot be written")]
+    UnsupportedSchema {
+        /// The table's name.
+        table: String,
+        /// Why.
+        #[source]
+        source: iceberg::Error,
+    },
+    /// Parquet encoding failed.
+    #[error("failed to encode `{path}`")]
+    EncodingFailed {
+        /// The file's address.
+        path: String,
+        /// Why.
+        #[source]
+        source: ParquetError,
+    },
+    /// The store did not take the bytes.
+    #[error("failed to store `{path}`")]
+    StoreFailed {
+        /// The file's address.
+        path: String,
+        /// Why.
+        #[source]
+        source: iceberg::Error,
+    },
+    /// The writer failed or was cancelled before, or got no rows.
+    #[error("file `{path}` cannot be finished: {problem}")]
+    NotWritable {
+        /// The file's address.
+        path: String,
+        /// Why.
+        problem: String,
+    },
+}
+
+impl FileError {
+    /// Returns whether writing the same rows to another file may succeed later.
+    pub fn is_retryable(&self) -> bool {
+        matches!(self, Self::StoreFailed { source, .. } if source.retryable())
+    }
+}
+
+type Encoder = ArrowWriter<Vec<u8>>;
+
+/// Writes one data file of one partition.
+///
+/// # Cancel safety
+/// After a cancelled call the writer must be dropped. A dropped writer leaves no file behind (S3: the upload is aborted).
+pub struct DataFileWriter {
+    path: String,
+    layout: Layout,
+    spec_id: i32,
+    sort_order_id: Option<i32>,
+    partition: Struct,
+    /// `None` while a row group is being encoded, and after a failure.
+    encoder: Option<Encoder>,
+    output: Box<dyn FileWrite>,
+    num_bytes: u64,
+    num_rows: u64,
+    nan_counts: metrics::NanCounts,
+}
+
+impl std::fmt::Debug for DataFileWriter {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut debug = formatter.debug_struct("DataFileWriter");
+        debug.field("path", &self.path).field("num_bytes", &self.num_bytes).field("num_rows", &self.num_rows);
+        debug.finish_non_exhaustive()
+    }
+}
+
+impl DataFileWriter {
+    /// Begins a file `<table location>/data/<partition>/<stem>.parquet`.
+    ///
+    /// # Errors
+    /// [`FileError::PartitionMismatch`], [`FileError::UnsupportedSchema`], [`FileError::StoreFailed`]
+    pub async fn create(
+        table: &LoadedTable,
+        partition: impl Into<FilePartition>,
+        stem: &str,
+    ) -> Result<Self, FileError> {
+        let placed = partition::place(table, partition.into())?;
+        let path = format!("{}/{stem}.parquet", placed.folder);
+        let metadata = &table.metadata;
+        let layout = Layout::new(&table.name, metadata.current_schema())?;
+        let encoder = new_encoder(&layout).map_err(|source| FileError::EncodingFailed { path: path.clone(), source })?;
+        let store_failed = |source| FileError::StoreFailed { path: path.clone(), source };
+        let output = table.file_io.new_output(&path).map_err(store_failed)?.writer().await.map_err(store_failed)?;
+        let order = metadata.default_sort_order();
+        let sort_order_id = if order.is_unsorted() { None } else { i32::try_from(order.order_id).ok() };
+        Ok(Self {
+            path,
+            layout,
+            spec_id: metadata.default_partition_spec_id(),
+            sort_order_id,
+            partition: placed.value,
+            encoder: Some(encoder),
+            output,
+            num_bytes: 0,
+            num_rows: 0,
+            nan_counts: metrics::NanCounts::default(),
+        })
+    }
+
+    /// Returns the file's address.
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// Returns how many bytes went to the store so far.
+    pub fn bytes_written(&self) -> u64 {
+        self.num_bytes
+    }
+
+    /// Returns how many rows the file has so far.
+    pub fn rows_written(&self) -> u64 {
+        self.num_rows
+    }
+
+    /// Returns an upper bound of the bytes that this writer holds between calls: those not yet accepted by the store.
+    pub fn memory(&self) -> usize {
+        if !self.path.starts_with("s3") {
+            return 0;
+        }
+        // One part being collected and, with several writers at once, about one under way.
+        usize::try_from(self.num_bytes).unwrap_or(usize::MAX).min(2 * PART_SIZE)
+    }
+
+    /// Appends all rows of `batch` as one row group; no rows, no row group.
+    ///
+    /// # Errors
+    /// Any [`FileError`]; after one the writer can only be dropped.
+    pub async fn write_row_group(&mut self, batch: &RecordBatch) -> Result<(), FileError> {
+        let Some(encoder) = self.encoder.take() else {
+            return Err(self.not_writable("an earlier write failed or was cancelled"));
+        };
+        if batch.num_rows() == 0 {
+            self.encoder = Some(encoder);
+            return Ok(());
+        }
+        let arranged = self.layout.arrange(batch)?;
+        self.nan_counts.add(self.layout.schema(), &arranged);
+        let (encoder, bytes) = self.encode(encoder, move |encoder| {
+            encoder.write(&arranged)?;
+            encoder.flush()?;
+            encoder.sync().map_err(ParquetError::from)
+        })
+        .await?;
+        self.send(bytes).await?;
+        self.num_rows += batch.num_rows() as u64;
+        self.encoder = Some(encoder);
+        Ok(())
+    }
+
+    /// Finishes the file and describes it for the manifest.
+    ///
+    /// `footer` becomes key-value metadata of the file. `sorted` says that the rows of the whole file, over all its row
+    /// groups, follow the table's sort order.
+    ///
+    /// # Errors
+    /// Any [`FileError`]; a file without rows is refused, because it must not get into a table.
+    pub async fn close(mut self, footer: &[(String, String)], sorted: bool) -> Result<DataFile, FileError> {
+        let Some(encoder) = self.encoder.take() else {
+            return Err(self.not_writable("an earlier write failed or was cancelled"));
+        };
+        if self.num_rows == 0 {
+            return Err(self.not_writable("it has no rows"));
+        }
+        let entries: Vec<KeyValue> =
+            footer.iter().map(|(key, value)| KeyValue::new(key.clone(), value.clone())).collect();
+        let mut parquet = None;
+        let (encoder, (bytes, metadata)) = self.finish_encoder(encoder, entries).await?;
+        drop(encoder);
+        parquet.replace(metadata);
+        self.send(bytes).await?;
+        self.output.close().await.map_err(|source| self.store_failed(source))?;
+        match parquet {
+            Some(metadata) => self.describe(&metadata, sorted),
+            None => Err(self.not_writable("it has no footer")),
+        }
+    }
+
+    /// Gives the file up; nothing of it stays in the store.
+    pub async fn abort(self) {
+        // The store's writer cleans up when it is dropped.
+        drop(self);
+    }
+}

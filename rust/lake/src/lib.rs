@@ -1,0 +1,17 @@
+//! The lake: Iceberg catalogs, object stores, data files, and the one path by which a table changes.
+//!
+//! * [`settings`] says where everything is, [`lake`] opens it and makes sure that a table exists with the wanted columns.
+//! * [`catalog`] has the two backends, REST and SQLite; each tries a commit once and reports truthfully what became of it.
+//! * [`storage`] reads and writes files, on S3 or on disk; [`files`] writes Parquet data files, [`schema`] maps columns.
+
+pub mod catalog;
+pub mod files;
+pub mod lake;
+pub mod schema;
+pub mod settings;
+pub mod storage;
+
+pub use catalog::{Catalog, CatalogError, CommitFailure, LoadedTable};
+pub use files::{DataFileWriter, FileError, FilePartition};
+pub use lake::{Lake, LakeError, Partitioning, TableSpec};
+pub use settings::{LakeSettings, SettingsError};

@@ -1,0 +1,418 @@
+//! From a table's columns to Iceberg's schema, partition spec, sort order and properties, and how a schema may grow.
+//!
+//! Field ids belong to the table: after it is created or loaded, columns are matched by name. A schema only ever grows in
+//! ways that every reader of old files stands: new optional columns, wider numbers, required columns that become
+//! optional. Anything else is a [`SchemaError`] that names table, column and both types.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use iceberg::spec::{
+    NestedField, NestedFieldRef, NullOrder, PrimitiveType, Schema, SortDirection, SortField, SortOrder, Transform, Type,
+    UnboundPartitionSpec,
+};
+use streamify_core::contract::{Column, ColumnType, PartitionTransform};
+
+/// How a table is partitioned.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Partitioning {
+    /// Not at all.
+    None,
+    /// By the value of a date column.
+    Identity(String),
+    /// By the hour of a timestamp column.
+    Hour(String),
+}
+
+impl From<PartitionTransform> for Partitioning {
+    fn from(transform: PartitionTransform) -> Self {
+        match transform {
+            PartitionTransform::EventDate => Self::Identity("event_date".to_owned()),
+            PartitionTransform::Hour => Self::Hour("event_ts".to_owned()),
+        }
+    }
+}
+
+/// Why columns and a table's schema do not go together.
+#[derive(Debug, thiserror::Error)]
+pub enum SchemaError {
+    /// A column has another type in the table, and neither can hold the other.
+    #[error("column `{column}` of table `{table}` is of type {found}, but {expected} is wanted")]
+    TypeConflict {
+        /// The table's name.
+        table: String,
+        /// The column's name.
+        column: String,
+        /// The type in the table.
+        found: String,
+        /// The wanted type.
+        expected: String,
+    },
+    /// Two columns differ in letter case only, which many engines take for the same.
+    #[error("column `{column}` differs only in letter case from `{other}`, which table `{table}` has already")]
+    CaseConflict {
+        /// The table's name.
+        table: String,
+        /// The wanted column.
+        column: String,
+        /// The column in the table.
+        other: String,
+    },
+    /// A column identifies rows in the table and therefore must not become optional.
+    #[error("column `{column}` identifies the rows of table `{table}`, but is wanted as optional")]
+    IdentifierMustStayRequired {
+        /// The table's name.
+        table: String,
+        /// The column's name.
+        column: String,
+    },
+    /// A column that is named as identity, partition or sort column does not exist or does not suit.
+    #[error("column `{column}` cannot be used as {role}: {problem}")]
+    UnusableColumn {
+        /// The column's name.
+        column: String,
+        /// What for.
+        role: &'static str,
+        /// Why not.
+        problem: &'static str,
+    },
+    /// The iceberg crate refused the result.
+    #[error("schema is not valid")]
+    Invalid(#[source] iceberg::Error),
+}
+
+/// Returns Iceberg's type of a column.
+pub fn iceberg_type(kind: ColumnType) -> PrimitiveType {
+    match kind {
+        ColumnType::String => PrimitiveType::String,
+        ColumnType::Int => PrimitiveType::Int,
+        ColumnType::Long => PrimitiveType::Long,
+        ColumnType::Double => PrimitiveType::Double,
+        ColumnType::Boolean => PrimitiveType::Boolean,
+        ColumnType::Timestamp => PrimitiveType::Timestamptz,
+        ColumnType::Date => PrimitiveType::Date,
+        ColumnType::Binary => PrimitiveType::Binary,
+    }
+}
+
+/// Builds the schema of a new table; `identity` names the columns that identify a row, and may be empty.
+///
+/// # Errors
+/// An identity column that does not exist or may be null, or two columns of one name.
+pub fn iceberg_schema(columns: &[Column], identity: &[String]) -> Result<Schema, SchemaError> {
+    let fields = columns.iter().zip(1..).map(|(column, id)| field(column, id, !column.nullable));
+    let mut identifier_ids = Vec::with_capacity(identity.len());
+    for name in identity {
+        let unusable = |problem| SchemaError::UnusableColumn { column: name.clone(), role: "identity", problem };
+        let found = columns.iter().zip(1..).find(|(column, _)| column.name == *name);
+        match found {
+            Some((column, _)) if column.nullable => return Err(unusable("it may be null")),
+            Some((_, id)) => identifier_ids.push(id),
+            None => return Err(unusable("there is no such column")),
+        }
+    }
+    Schema::builder()
+        .with_fields(fields)
+        .with_identifier_field_ids(identifier_ids)
+        .build()
+        .map_err(SchemaError::Invalid)
+}
+
+fn field(column: &Column, id: i32, required: bool) -> NestedFieldRef {
+    let kind = Type::Primitive(iceberg_type(column.kind));
+    let doc = match &column.unit {
+        Some(unit) => format!("{} (unit: {unit})", column.doc),
+        None => column.doc.clone(),
+    };
+    let field = NestedField::new(id, &column.name, kind, required);
+    Arc::new(if doc.is_empty() { field } else { field.with_doc(doc) })
+}
+
+/// Builds the partition spec of a new table, `None` if it is not partitioned.
+///
+/// # Errors
+/// A column that does not exist.
+pub fn partition_spec(schema: &Schema, partitioning: &Partitioning) -> Result<Option<UnboundPartitionSpec>, SchemaError> {
+    let (column, name, transform) = match partitioning {
+        Partitioning::None => return Ok(None),
+        Partitioning::Identity(column) => (column, column.clone(), Transform::Identity),
+        Partitioning::Hour(column) => (column, format!("{column}_hour"), Transform::Hour),
+    };
+    let id = field_id(schema, column, "partition column")?;
+    let builder = UnboundPartitionSpec::builder().with_spec_id(0);
+    let spec = builder.add_partition_field(id, name, transform).map_err(SchemaError::Invalid)?;
+    Ok(Some(spec.build()))
+}
+
+/// Builds the sort order of a new table: ascending, nulls first; `None` if `sort_key` is empty.
+///
+/// # Errors
+/// A column that does not exist.
+pub fn sort_order(schema: &Schema, sort_key: &[String]) -> Result<Option<SortOrder>, SchemaError> {
+    if sort_key.is_empty() {
+        return Ok(None);
+    }
+    let mut builder = SortOrder::builder();
+    builder.with_order_id(1);
+    for column in sort_key {
+        let source_id = field_id(schema, column, "sort column")?;
+        builder.with_sort_field(SortField {
+            source_id,
+            transform: Transform::Identity,
+            direction: SortDirection::Ascending,
+            null_order: NullOrder::First,
+        });
+    }
+    builder.build_unbound().map(Some).map_err(SchemaError::Invalid)
+}
+
+fn field_id(schema: &Schema, column: &str, role: &'static str) -> Result<i32, SchemaError> {
+    schema.field_id_by_name(column).ok_or_else(|| SchemaError::UnusableColumn {
+        column: column.to_owned(),
+        role,
+        problem: "there is no such column",
+    })
+}
+
+/// Returns the properties that every new table gets.
+///
+/// Metadata files are kept in limited number, so that a table with a commit every few seconds does not fill its folder.
+pub fn creation_properties(doc: &str) -> HashMap<String, String> {
+    let mut properties: HashMap<String, String> = [
+        ("write.format.default", "parquet"),
+        ("write.parquet.compression-codec", "zstd"),
+        ("write.parquet.compression-level", "1"),
+        ("write.metadata.delete-after-commit.enabled", "true"),
+        ("write.metadata.previous-versions-max", "100"),
+        ("write.target-file-size-bytes", "134217728"),
+    ]
+    .map(|(key, value)| (key.to_owned(), value.to_owned()))
+    .into();
+    if !doc.is_empty() {
+        properties.insert("comment".to_owned(), doc.to_owned());
+    }
+    properties
+}
+
+/// Returns the schema that `current` must grow into so that it holds all `columns`, or `None` if it does already.
+///
+/// Missing columns are added as optional, because old files do not have them; new field ids begin after
+/// `last_column_id`. A number column that is too narrow is widened, a required column that may now be null becomes
+/// optional. Columns that only the table has stay as they are.
+///
+/// # Errors
+/// See [`SchemaError`]; nothing is half done.
+pub fn additive_evolution(
+    table: &str,
+    current: &Schema,
+    last_column_id: i32,
+    columns: &[Column],
+) -> Result<Option<Schema>, SchemaError> {
+    let mut fields: Vec<NestedFieldRef> = current.as_struct().fields().to_vec();
+    let mut next_id = last_column_id + 1;
+    let mut changed = false;
+    for column in columns {
+        match fields.iter_mut().find(|field| field.name == column.name) {
+            Some(existing) => {
+                if let Some(adapted) = adapt(table, current, existing, column)? {
+                    *existing = Arc::new(adapted);
+                    changed = true;
+                }
+            }
+            None => {
+                check_letter_case(table, &fields, column)?;
+                fields.push(field(column, next_id, false));
+                next_id += 1;
+                changed = true;
+            }
+        }
+    }
+    if !changed {
+        return Ok(None);
+    }
+    Schema::builder()
+        .with_schema_id(current.schema_id() + 1)
+        .with_fields(fields)
+        .with_identifier_field_ids(current.identifier_field_ids())
+        .build()
+        .map(Some)
+        .map_err(SchemaError::Invalid)
+}
+
+/// Returns what an existing field must become to hold the column, `None` if it can stay.
+fn adapt(
+    table: &str,
+    schema: &Schema,
+    existing: &NestedField,
+    column: &Column,
+) -> Result<Option<NestedField>, SchemaError> {
+    let wanted = iceberg_type(column.kind);
+    let widened = match existing.field_type.as_ref() {
+        Type::Primitive(found) if *found == wanted => false,
+        // The table's number is wider: values are converted when they are written.
+        Type::Primitive(PrimitiveType::Long) if wanted == PrimitiveType::Int => false,
+        Type::Primitive(PrimitiveType::Int) if wanted == PrimitiveType::Long => true,
+        Type::Primitive(PrimitiveType::Float) if wanted == PrimitiveType::Double => true,
+        found => {
+            return Err(SchemaError::TypeConflict {
+                table: table.to_owned(),
+                column: column.name.clone(),
+                found: found.to_string(),
+                expected: wanted.to_string(),
+            });
+        }
+    };
+    let relaxed = existing.required && column.nullable;
+    if relaxed && schema.identifier_field_ids().any(|id| id == existing.id) {
+        let (table, column) = (table.to_owned(), column.name.clone());
+        return Err(SchemaError::IdentifierMustStayRequired { table, column });
+    }
+    if !widened && !relaxed {
+        return Ok(None);
+    }
+    let mut adapted = existing.clone();
+    adapted.required = existing.required && !relaxed;
+    if widened {
+        adapted.field_type = Box::new(Type::Primitive(wanted));
+    }
+    Ok(Some(adapted))
+}
+
+fn check_letter_case(table: &str, fields: &[NestedFieldRef], column: &Column) -> Result<(), SchemaError> {
+    match fields.iter().find(|field| field.name.to_lowercase() == column.name.to_lowercase()) {
+        None => Ok(()),
+        Some(other) => Err(SchemaError::CaseConflict {
+            table: table.to_owned(),
+            column: column.name.clone(),
+            other: other.name.clone(),
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn column(name: &str, kind: ColumnType, nullable: bool) -> Column {
+        Column { name: name.to_owned(), kind, nullable, doc: String::new(), unit: None, personal: false }
+    }
+
+    fn schema_of(fields: Vec<NestedField>) -> Schema {
+        Schema::builder().with_fields(fields.into_iter().map(Arc::new)).build().unwrap()
+    }
+
+    fn primitive(kind: PrimitiveType) -> Type {
+        Type::Primitive(kind)
+    }
+
+    #[test]
+    fn a_new_schema_has_docs_units_and_identity() {
+        let mut duration = column("duration", ColumnType::Double, true);
+        duration.doc = "Length of the song".to_owned();
+        duration.unit = Some("s".to_owned());
+
+        let schema =
+            iceberg_schema(&[column("event_id", ColumnType::String, false), duration], &["event_id".to_owned()]).unwrap();
+
+        assert_eq!(schema.identifier_field_ids().collect::<Vec<_>>(), [1]);
+        let duration = schema.field_by_name("duration").unwrap();
+        assert_eq!(duration.doc.as_deref(), Some("Length of the song (unit: s)"));
+        assert!(!duration.required);
+    }
+
+    #[test]
+    fn an_identity_column_that_may_be_null_is_refused() {
+        let error = iceberg_schema(&[column("id", ColumnType::String, true)], &["id".to_owned()]).unwrap_err();
+
+        assert_eq!(error.to_string(), "column `id` cannot be used as identity: it may be null");
+    }
+
+    #[test]
+    fn partition_and_sort_refer_to_the_schemas_ids() {
+        let columns = [column("ts", ColumnType::Long, false), column("event_ts", ColumnType::Timestamp, false)];
+        let schema = iceberg_schema(&columns, &[]).unwrap();
+
+        let spec = partition_spec(&schema, &Partitioning::Hour("event_ts".to_owned())).unwrap().unwrap();
+        let order = sort_order(&schema, &["event_ts".to_owned(), "ts".to_owned()]).unwrap().unwrap();
+
+        let partition = &spec.fields()[0];
+        assert_eq!((partition.source_id, partition.name.as_str()), (2, "event_ts_hour"));
+        assert_eq!(order.fields.iter().map(|field| field.source_id).collect::<Vec<_>>(), [2, 1]);
+        assert!(partition_spec(&schema, &Partitioning::Identity("nope".to_owned())).is_err());
+    }
+
+    #[test]
+    fn a_schema_that_has_all_columns_needs_no_evolution_whatever_their_order() {
+        let current = schema_of(vec![
+            NestedField::optional(7, "b", primitive(PrimitiveType::Long)),
+            NestedField::required(3, "a", primitive(PrimitiveType::String)),
+        ]);
+        let columns = [column("a", ColumnType::String, false), column("b", ColumnType::Int, false)];
+
+        assert!(additive_evolution("t", &current, 9, &columns).unwrap().is_none());
+    }
+
+    #[test]
+    fn missing_columns_come_as_optional_with_fresh_ids() {
+        let current = schema_of(vec![NestedField::required(3, "a", primitive(PrimitiveType::String))]);
+        let columns = [column("a", ColumnType::String, false), column("b", ColumnType::Date, false)];
+
+        let grown = additive_evolution("t", &current, 9, &columns).unwrap().unwrap();
+
+        let added = grown.field_by_name("b").unwrap();
+        assert_eq!((added.id, added.required), (10, false));
+        assert_eq!(grown.field_by_name("a").unwrap().id, 3);
+    }
+
+    #[test]
+    fn narrow_numbers_widen_and_required_columns_relax_keeping_their_ids() {
+        let current = schema_of(vec![
+            NestedField::optional(1, "session", primitive(PrimitiveType::Int)),
+            NestedField::optional(2, "length", primitive(PrimitiveType::Float)),
+            NestedField::required(3, "level", primitive(PrimitiveType::String)),
+        ]);
+        let columns = [
+            column("session", ColumnType::Long, true),
+            column("length", ColumnType::Double, true),
+            column("level", ColumnType::String, true),
+        ];
+
+        let grown = additive_evolution("t", &current, 3, &columns).unwrap().unwrap();
+
+        let session = grown.field_by_name("session").unwrap();
+        assert_eq!((session.id, session.field_type.as_ref()), (1, &primitive(PrimitiveType::Long)));
+        assert_eq!(grown.field_by_name("length").unwrap().field_type.as_ref(), &primitive(PrimitiveType::Double));
+        assert!(!grown.field_by_name("level").unwrap().required);
+    }
+
+    #[test]
+    fn a_type_conflict_names_table_column_and_both_types() {
+        let current = schema_of(vec![NestedField::optional(1, "ts", primitive(PrimitiveType::String))]);
+
+        let error = additive_evolution("bronze_x", &current, 1, &[column("ts", ColumnType::Long, true)]).unwrap_err();
+
+        assert_eq!(error.to_string(), "column `ts` of table `bronze_x` is of type string, but long is wanted");
+    }
+
+    #[test]
+    fn columns_that_differ_in_letter_case_only_are_refused() {
+        let current = schema_of(vec![NestedField::optional(1, "userid", primitive(PrimitiveType::Long))]);
+
+        let error = additive_evolution("t", &current, 1, &[column("userId", ColumnType::Long, true)]).unwrap_err();
+
+        assert!(matches!(error, SchemaError::CaseConflict { .. }), "{error}");
+    }
+
+    #[test]
+    fn an_identifier_cannot_become_optional() {
+        let current = Schema::builder()
+            .with_fields([Arc::new(NestedField::required(1, "id", primitive(PrimitiveType::String)))])
+            .with_identifier_field_ids([1])
+            .build()
+            .unwrap();
+
+        let error = additive_evolution("t", &current, 1, &[column("id", ColumnType::String, true)]).unwrap_err();
+
+        assert!(matches!(error, SchemaError::IdentifierMustStayRequired { .. }), "{error}");
+    }
+}
