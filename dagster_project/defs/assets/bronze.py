@@ -1,0 +1,54 @@
+"""Bronze: the bounded run of the stream worker, and the tables it writes."""
+
+import os
+from collections.abc import Sequence
+from importlib.metadata import version
+
+import dagster as dg
+
+from dagster_project.lib.bronze_tables import GROUP, OWNERS, table_specs
+from dagster_project.lib.contracts import load_contracts
+from dagster_project.lib.paths import contracts_folder
+from dagster_project.lib.worker_args import StreamRunConfig, worker_args
+from dagster_project.resources.stream_worker import StreamWorker
+
+
+@dg.asset(
+    group_name=GROUP,
+    kinds={"rust", "kafka", "iceberg"},
+    owners=OWNERS,
+    tags={"layer": "bronze"},
+    pool="bronze_stream",
+    code_version=version("streamify"),
+)
+def bronze_streaming_job(
+    context: dg.AssetExecutionContext, config: StreamRunConfig, stream_worker: StreamWorker
+) -> dg.MaterializeResult[object]:
+    """A bounded run of the stream worker: everything new in the Kafka topics, landed in the bronze tables.
+
+    Each record is stored exactly once; offsets live in the tables, so a run goes on where the last commit ended, whoever made
+    it. What cannot be decoded goes to `bronze_dead_letters`. Cancelling stops the worker within seconds, and what it had
+    committed stays recorded.
+
+    Metadata: `rows`, `dead_letters`, `received`, `skipped_by_broker` and `unaccounted` are records (the ledger: `unaccounted` =
+    `received` - `rows` - `dead_letters`, always 0); `size_bytes` bytes; `seconds` and `freshness_seconds` seconds; `topics` has
+    one row per topic, `offsets` one per topic-partition (`from` inclusive, `to` exclusive).
+
+    Exit codes of the worker: 1 failure (run again), 2 bad settings, 3 a decision is needed (see the message).
+    """
+    results = stream_worker.run(context, worker_args(config))
+    return next(result for result in results if isinstance(result, dg.MaterializeResult))
+
+
+@dg.definitions
+def bronze_tables() -> dg.Definitions:
+    """The bronze tables as external assets, one for each contract: the always-on worker writes them too."""
+    return dg.Definitions(assets=_specs())
+
+
+def _specs() -> Sequence[dg.AssetSpec]:
+    return table_specs(
+        load_contracts(contracts_folder(os.environ)),
+        catalog=os.environ.get("POLARIS_CATALOG") or "lakehouse",
+        namespace=os.environ.get("POLARIS_NAMESPACE") or "streamify",
+    )

@@ -1,0 +1,11 @@
+"""The wiring: which resource every definition gets under which name."""
+
+import dagster as dg
+
+from dagster_project.resources.stream_worker import StreamWorker
+
+
+@dg.definitions
+def resources() -> dg.Definitions:
+    """Resources of the code location."""
+    return dg.Definitions(resources={"stream_worker": StreamWorker()})

@@ -1,0 +1,129 @@
+"""The bronze tables as Dagster sees them: specs from contracts, and events from what the worker reported."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import timedelta
+
+import dagster as dg
+
+from dagster_project.lib.contracts import DEAD_LETTER_COLUMNS, DEAD_LETTER_TABLE, Column, Contract
+
+JOB_KEY = dg.AssetKey("bronze_streaming_job")
+GROUP = "bronze"
+Value = dg.MetadataValue  # of any type
+Cell = str | int | float | bool | None
+OWNERS = ["team:data"]
+# The stream's freshness goal is seconds; a table that got nothing for a quarter of an hour means that something stands still.
+FRESHNESS = dg.FreshnessPolicy.time_window(warn_window=timedelta(minutes=5), fail_window=timedelta(minutes=15))
+
+
+def table_specs(contracts: Sequence[Contract], catalog: str, namespace: str) -> list[dg.AssetSpec]:
+    """Returns an external asset for each contract's table, and one for the dead letters."""
+    specs = [_table_spec(contract, f"{catalog}.{namespace}.{contract.table}") for contract in contracts]
+    return [*specs, _dead_letter_spec(f"{catalog}.{namespace}.{DEAD_LETTER_TABLE}")]
+
+
+def column_schema(columns: Iterable[Column]) -> dg.TableSchema:
+    """Returns the schema Dagster shows for `columns`."""
+    return dg.TableSchema(
+        [
+            dg.TableColumn(
+                name=column.name,
+                type=column.type,
+                description=column.doc,
+                constraints=dg.TableColumnConstraints(nullable=column.nullable),
+                tags={"personal_data": ""} if column.personal else None,
+            )
+            for column in columns
+        ]
+    )
+
+
+def table_events(report: dg.MaterializeResult[object] | dg.AssetCheckResult) -> Sequence[dg.AssetMaterialization]:
+    """Returns a materialization for each table the worker wrote, out of its report for the job.
+
+    The report's tables `topics` (one row per topic) and `offsets` (one per topic-partition) are cut by topic; topics that got
+    no row make no event, so that a table's freshness is true.
+    """
+    if not isinstance(report, dg.MaterializeResult) or report.asset_key != JOB_KEY:
+        return []
+    metadata = report.metadata or {}
+    offsets = metadata.get("offsets")
+    return [
+        dg.AssetMaterialization(
+            asset_key=str(row["table"]),
+            metadata={**_table_facts(row), **_offsets_of(offsets, str(row["topic"]))},
+        )
+        for row in _records(metadata.get("topics"))
+        if row.get("table") and row.get("rows")
+    ]
+
+
+def _table_spec(contract: Contract, full_name: str) -> dg.AssetSpec:
+    return dg.AssetSpec(
+        key=contract.table,
+        description=(
+            f"{contract.doc}\n\nOne row per record of the Kafka topic `{contract.topic}`, append-only; duplicates the producer "
+            f"sent are kept, with equal `event_id`. Written by `{JOB_KEY.to_user_string()}` or by the always-on worker, each "
+            f"offset exactly once. Partitioned by `{contract.partition}`; rows of a file are sorted by "
+            f"{' and '.join(f'`{name}`' for name in contract.sort_key)}. Late events land in the partition of their event time."
+        ),
+        deps=[JOB_KEY],
+        group_name=GROUP,
+        kinds={"iceberg", "kafka"},
+        owners=OWNERS,
+        tags={"layer": "bronze", "topic": contract.topic},
+        freshness_policy=FRESHNESS,
+        metadata={**_static_metadata(full_name, contract.columns), "contract_version": contract.version},
+    )
+
+
+def _dead_letter_spec(full_name: str) -> dg.AssetSpec:
+    return dg.AssetSpec(
+        key=DEAD_LETTER_TABLE,
+        description=(
+            "Records that could not be decoded, with their raw bytes and the reason.\n\nOne row per refused record, key "
+            "(topic, source_epoch, partition, offset), append-only. Can be replayed after a fix, with the original offset. "
+            "No freshness policy: no news is good news."
+        ),
+        deps=[JOB_KEY],
+        group_name=GROUP,
+        kinds={"iceberg", "kafka"},
+        owners=OWNERS,
+        tags={"layer": "bronze"},
+        metadata=_static_metadata(full_name, DEAD_LETTER_COLUMNS),
+    )
+
+
+def _static_metadata(full_name: str, columns: Iterable[Column]) -> dict[str, object]:
+    return {
+        "dagster/column_schema": column_schema(columns),
+        "dagster/table_name": full_name,
+        "dagster/storage_kind": "iceberg",
+    }
+
+
+def _table_facts(row: Mapping[str, Cell]) -> dict[str, Value]:
+    hidden = {"topic", "table"}
+    return {name: _typed(value) for name, value in row.items() if name not in hidden and value is not None}
+
+
+def _typed(value: Cell) -> Value:
+    if isinstance(value, bool):
+        return dg.MetadataValue.bool(value)
+    if isinstance(value, int):
+        return dg.MetadataValue.int(value)
+    if isinstance(value, float):
+        return dg.MetadataValue.float(value)
+    return dg.MetadataValue.text(str(value))
+
+
+def _offsets_of(value: object, topic: str) -> dict[str, Value]:
+    rows = [row for row in _records(value) if row.get("topic") == topic]
+    if not rows:
+        return {}
+    records = [dg.TableRecord({key: cell for key, cell in row.items() if key != "topic"}) for row in rows]
+    return {"offsets": dg.MetadataValue.table(records)}
+
+
+def _records(value: object) -> Sequence[Mapping[str, Cell]]:
+    return [dict(record.data) for record in value.records] if isinstance(value, dg.TableMetadataValue) else []

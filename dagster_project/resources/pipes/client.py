@@ -1,0 +1,169 @@
+"""Runs a local worker over Dagster Pipes and makes the step tell the truth about it.
+
+Guarantees:
+* the worker never outlives the step (`process.py`);
+* a step succeeds only if the worker exited with 0, closed its session, every message was read, and every selected asset was
+  reported: nothing is materialized by implication;
+* what was reported before a failure or a cancellation stays recorded, because it was committed.
+"""
+
+import os
+import queue
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import dagster as dg
+
+from dagster_project.resources.pipes.exit_codes import meaning_of
+from dagster_project.resources.pipes.interrupts import deferred_interrupts
+from dagster_project.resources.pipes.process import EventQueue, Interrupted, WorkerProcess, running_worker
+from dagster_project.resources.pipes.reader import SessionMessageReader
+from dagster_project.resources.pipes.results import DeriveEvents, keep_results, no_further_events
+from dagster_project.resources.pipes.session import SessionJournal
+
+ReaderFactory = Callable[[dg.AssetExecutionContext], SessionMessageReader]
+
+
+@dataclass
+class Outcome:
+    """How a session ended."""
+
+    exit_code: int
+    tail: Sequence[str]
+    reader: SessionMessageReader
+
+    @property
+    def journal(self) -> SessionJournal:
+        """What was heard in the session."""
+        return self.reader.journal
+
+
+@dataclass
+class StreamifyPipesClient(dg.PipesClient):
+    """A Pipes client for worker processes on this machine.
+
+    Args:
+        new_reader: makes the message reader of one session.
+        seconds_per_stop_step: time the worker gets after SIGINT, and again after SIGTERM, before SIGKILL.
+        require_closed: whether a worker that exits with 0 without closing its session fails the step.
+        env: variables added to the inherited ones.
+        derive_events: further events that follow from a report, such as those of the tables it speaks of; logged
+            together with it, whether the step succeeds or not.
+    """
+
+    new_reader: ReaderFactory
+    seconds_per_stop_step: float = 10.0
+    require_closed: bool = True
+    env: Mapping[str, str] = field(default_factory=dict)
+    derive_events: DeriveEvents = no_further_events
+
+    def run(  # type: ignore[override]  # `command` has no default here
+        self,
+        *,
+        context: dg.AssetExecutionContext,
+        command: Sequence[str],
+        extras: Mapping[str, object] | None = None,
+        env: Mapping[str, str] | None = None,
+    ) -> dg.PipesClientCompletedInvocation:
+        """Runs `command` to its end.
+
+        Args:
+            context: context of the executing asset.
+            command: program and arguments.
+            extras: given to the worker, beside the partition range.
+            env: variables for this run only.
+
+        Raises:
+            dagster.Failure: see the guarantees; a retry is offered only where it can help.
+        """
+        reader = self.new_reader(context)
+        try:
+            session, outcome = self._run_session(context, reader, command, extras or {}, env or {})
+            failure = self._failure(context, command, outcome)
+            if failure is not None:
+                raise failure
+        except BaseException as error:
+            num_kept = keep_results(context, reader.reported_results(), self.derive_events)
+            if num_kept:
+                context.log.info("[pipes] kept %d reported events in spite of: %s", num_kept, type(error).__name__)
+            raise
+        for report in reader.reported_results():
+            for event in self.derive_events(report):
+                context.log_event(event)
+        return dg.PipesClientCompletedInvocation(session)
+
+    def _run_session(
+        self,
+        context: dg.AssetExecutionContext,
+        reader: SessionMessageReader,
+        command: Sequence[str],
+        extras: Mapping[str, object],
+        env: Mapping[str, str],
+    ) -> tuple[dg.PipesSession, Outcome]:
+        events: EventQueue = queue.SimpleQueue()
+        with deferred_interrupts(lambda number: events.put(Interrupted(number))):
+            with dg.open_pipes_session(
+                context=context,
+                context_injector=dg.PipesTempFileContextInjector(),
+                message_reader=reader,
+                extras={**partition_extras(context), **extras},
+            ) as session:
+                worker_env = {**os.environ, **self.env, **env, **session.get_bootstrap_env_vars()}
+                with running_worker(command, worker_env, events, round(self.seconds_per_stop_step)) as worker:
+                    self._supervise(context, worker)
+                    exit_code = worker.reap()
+            # The session is closed: the reader has drained.
+            return session, Outcome(exit_code, tuple(worker.tail), reader)
+
+    def _supervise(self, context: dg.AssetExecutionContext, worker: WorkerProcess) -> None:
+        if worker.wait():
+            context.log.info("[pipes] interrupted: asking the worker to finish what it holds and stop")
+            name = worker.stop(self.seconds_per_stop_step)
+            context.log.info("[pipes] the worker stopped after %s", name)
+
+    def _failure(self, context: dg.AssetExecutionContext, command: Sequence[str], outcome: Outcome) -> dg.Failure | None:
+        """Returns the failure of a session that did not end well, the most telling reason first."""
+        program = os.path.basename(command[0])  # noqa: PTH119  # a program's name, not a path we touch
+        if outcome.exit_code != 0:
+            meaning = meaning_of(outcome.exit_code)
+            said = outcome.journal.error or "\n".join(outcome.tail) or "it said nothing"
+            text = f"{program} exited with code {outcome.exit_code} ({meaning.text}):\n{said}"
+            return _build_failure(text, outcome, retry_helps=meaning.retry_helps)
+        if outcome.journal.losses:
+            text = f"messages of {program} may be lost: {'; '.join(outcome.journal.losses)}"
+            return _build_failure(text, outcome, retry_helps=True)
+        if self.require_closed and not outcome.journal.closed:
+            text = f"{program} exited with code 0 but never closed its Pipes session; its reports may be incomplete"
+            return _build_failure(text, outcome, retry_helps=True)
+        reported = {report.asset_key for report in outcome.reader.reported_results()}
+        missing = sorted(key.to_user_string() for key in context.selected_asset_keys - reported)
+        if missing:
+            names = ", ".join(f"`{name}`" for name in missing)
+            return _build_failure(f"{program} exited with code 0 but reported nothing for {names}", outcome, True)
+        return None
+
+
+def _build_failure(description: str, outcome: Outcome, retry_helps: bool) -> dg.Failure:
+    return dg.Failure(
+        description=description,
+        metadata={
+            "exit_code": outcome.exit_code,
+            "exit_meaning": meaning_of(outcome.exit_code).text,
+            "messages_received": outcome.journal.num_messages,
+            "messages_refused": outcome.journal.num_refused,
+            "last_output": dg.MetadataValue.md("```\n" + "\n".join(outcome.tail) + "\n```"),
+        },
+        allow_retries=retry_helps,
+    )
+
+
+def partition_extras(context: dg.AssetExecutionContext) -> dict[str, object]:
+    """Returns the partition range of a range run, which Dagster's own Pipes context leaves null there."""
+    if not context.has_partition_key_range:
+        return {}
+    key_range = context.partition_key_range
+    extras: dict[str, object] = {"partition_key_range": {"start": key_range.start, "end": key_range.end}}
+    if isinstance(context.assets_def.partitions_def, dg.TimeWindowPartitionsDefinition):
+        window = context.partition_time_window
+        extras["partition_time_window"] = {"start": window.start.isoformat(), "end": window.end.isoformat()}
+    return extras

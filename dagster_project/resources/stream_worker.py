@@ -1,0 +1,63 @@
+"""The stream worker `streamify-stream`, as a resource: finds the binary, picks the channel, runs it."""
+
+import os
+from collections.abc import Mapping, Sequence
+
+import dagster as dg
+
+from dagster_project.lib.bronze_tables import table_events
+from dagster_project.lib.paths import BinaryNotFoundError, find_binary, streamify_home
+from dagster_project.resources.pipes.client import StreamifyPipesClient
+from dagster_project.resources.pipes.file_reader import FileMessageReader
+from dagster_project.resources.pipes.reader import SessionMessageReader
+from dagster_project.resources.pipes.s3_reader import S3MessageReader, build_client
+
+DEFAULT_PREFIX = "dagster-pipes"
+
+
+class StreamWorker(dg.ConfigurableResource[object]):
+    """Runs the stream worker once, over Pipes.
+
+    Attributes:
+        binary: file name of the worker.
+        seconds_per_stop_step: time it gets after SIGINT, and again after SIGTERM; it needs at most 9 s.
+    """
+
+    binary: str = "streamify-stream"
+    seconds_per_stop_step: float = 10.0
+
+    def run(
+        self, context: dg.AssetExecutionContext, args: Sequence[str], extras: Mapping[str, object] | None = None
+    ) -> Sequence[dg.MaterializeResult[object] | dg.AssetCheckResult]:
+        """Runs the worker to its end and returns what it reported; the tables it wrote get their own events.
+
+        Raises:
+            dagster.Failure: if there is no binary, or the run did not end well.
+        """
+        try:
+            binary = find_binary(self.binary, os.environ)
+        except BinaryNotFoundError as error:
+            raise dg.Failure(description=str(error), allow_retries=False) from error
+        client = StreamifyPipesClient(
+            new_reader=new_reader,
+            seconds_per_stop_step=self.seconds_per_stop_step,
+            env={"STREAMIFY_HOME": str(streamify_home(os.environ))},
+            derive_events=table_events,
+        )
+        invocation = client.run(context=context, command=[str(binary), *args], extras=extras)
+        return invocation.get_results(implicit_materializations=False)
+
+
+def new_reader(context: dg.AssetExecutionContext) -> SessionMessageReader:
+    """Makes the reader of a session: through S3 if `DAGSTER_PIPES_BUCKET` is set, else through a file.
+
+    Chunks in S3 stand under `<STREAMIFY_PIPES_PREFIX>/<run>/<step>/<retry>/`.
+    """
+    bucket = os.environ.get("DAGSTER_PIPES_BUCKET")
+    if not bucket:
+        return FileMessageReader(context.log)
+    base = os.environ.get("STREAMIFY_PIPES_PREFIX", DEFAULT_PREFIX).strip("/")
+    step = context.op_execution_context.op_handle
+    prefix = "/".join([base, context.run.run_id, str(step), str(context.retry_number)])
+    client = build_client(os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL"))
+    return S3MessageReader(context.log, client, bucket, prefix)
