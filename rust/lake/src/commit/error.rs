@@ -27,6 +27,14 @@ pub enum CommitError {
         #[source]
         source: LedgerError,
     },
+    /// One file was given twice.
+    #[error("refused to commit to table `{table}`: file `{path}` is in the append twice")]
+    FileTwice {
+        /// table name
+        table: String,
+        /// the file
+        path: String,
+    },
     /// The state in the table cannot be read.
     #[error("failed to read the offsets stored in table `{table}`")]
     StateUnreadable {
@@ -55,7 +63,7 @@ impl CommitError {
     pub fn needs_decision(&self) -> bool {
         match self {
             CommitError::Refused { refusal, .. } => refusal.needs_decision(),
-            CommitError::LedgerOpen { .. } => false,
+            CommitError::LedgerOpen { .. } | CommitError::FileTwice { .. } => false,
             CommitError::StateUnreadable { .. } | CommitError::UnsupportedFormat { .. } => true,
         }
     }
@@ -70,7 +78,7 @@ impl CommitError {
     pub fn hint(&self) -> Option<&'static str> {
         match self {
             CommitError::Refused { refusal, .. } => refusal.hint(),
-            CommitError::LedgerOpen { .. } => Some(
+            CommitError::LedgerOpen { .. } | CommitError::FileTwice { .. } => Some(
                 "a record was lost or doubled inside the worker; nothing was committed, a restart reads the range again; please report this",
             ),
             CommitError::StateUnreadable { .. } => {

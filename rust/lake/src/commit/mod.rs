@@ -11,7 +11,7 @@ mod manifests;
 mod retry;
 mod snapshot;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -115,11 +115,7 @@ impl Appender {
 
     /// Adds the files and applies the changes, exactly once. See the module for what an error means.
     pub async fn append(&mut self, append: Append) -> Result<Landing, CommitError> {
-        if let Some(ledger) = &append.ledger {
-            ledger
-                .check()
-                .map_err(|source| CommitError::LedgerOpen { table: self.table.name.clone(), source })?;
-        }
+        self.check(&append)?;
         let started = Instant::now();
         let mut retry = Retry::new(&self.options);
         let mut machine = Machine::new(Intent {
@@ -153,6 +149,21 @@ impl Appender {
                 }
             };
         }
+    }
+
+    /// What can be refused without asking the catalog.
+    fn check(&self, append: &Append) -> Result<(), CommitError> {
+        let table = || self.table.name.clone();
+        if let Some(ledger) = &append.ledger {
+            ledger.check().map_err(|source| CommitError::LedgerOpen { table: table(), source })?;
+        }
+        let mut paths = HashSet::new();
+        for file in &append.files {
+            if !paths.insert(file.file_path()) {
+                return Err(CommitError::FileTwice { table: table(), path: file.file_path().to_string() });
+            }
+        }
+        Ok(())
     }
 
     async fn load(&mut self, commit_id: Uuid, retry: &mut Retry) -> Result<Event, CommitError> {

@@ -1,0 +1,452 @@
+//! The exactly-once arithmetic: what a table says it has consumed, and how one commit may change that.
+//!
+//! A table holds the *next offset* of every topic-partition it was filled from, per source epoch. A commit declares,
+//! for each partition it touches, the offset it expects to find, and where it ends; [`TableState::apply`] gives the new
+//! state or says which expectation failed. Applying is all or nothing: on an error the state is unchanged.
+//!
+//! For a bronze table the stored offset is the end of everything committed. For the dead-letter table it is the end of
+//! the last range that had dead letters, so its offsets move in jumps; the check is the same.
+//!
+//! | stored | change expects | outcome |
+//! | --- | --- | --- |
+//! | equal to the expectation | `expected` | applied, stored becomes `end` |
+//! | nothing | nothing (first commit of the partition) | applied |
+//! | equal to the end of the change | another offset | [`StateConflict::Offset`]: another writer committed this very range |
+//! | anything else | | [`StateConflict::Offset`]: part of the range, or more, is there already, or the table went back |
+//! | another epoch | | [`StateConflict::Epoch`] |
+//! | another cluster or topic id | | [`StateConflict::Source`] |
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// Format version of the JSON form; readers refuse a newer one.
+pub const STATE_VERSION: u32 = 1;
+
+/// Which Kafka topic offsets belong to: they mean nothing on another cluster or on a topic that was made anew.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct SourceIdentity {
+    /// Cluster id as the broker tells it (or the configured override).
+    pub cluster_id: String,
+    /// Topic id (KIP-516); `None` where the broker does not know topic ids.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub topic_id: Option<String>,
+}
+
+impl SourceIdentity {
+    /// Whether offsets of `self` are offsets of `other`. An unknown topic id matches any.
+    pub fn matches(&self, other: &SourceIdentity) -> bool {
+        let same_topic = match (&self.topic_id, &other.topic_id) {
+            (Some(left), Some(right)) => left == right,
+            _ => true,
+        };
+        self.cluster_id == other.cluster_id && same_topic
+    }
+}
+
+impl fmt::Display for SourceIdentity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "cluster `{}`, topic id `{}`", self.cluster_id, self.topic_id.as_deref().unwrap_or("unknown"))
+    }
+}
+
+/// Offsets consumed of one epoch of a topic.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct EpochState {
+    /// 0, and one more at each explicit adoption of a re-created topic or of another cluster.
+    pub epoch: u32,
+    /// Where the offsets come from.
+    pub source: SourceIdentity,
+    /// Next offset to read per partition: everything below is in the table.
+    #[serde(default)]
+    pub next: BTreeMap<i32, i64>,
+}
+
+/// What a table knows of one topic: the current epoch and how the former ones ended.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct TopicState {
+    /// The epoch that grows.
+    pub current: EpochState,
+    /// Former epochs, oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub past: Vec<EpochState>,
+}
+
+/// All that a table has consumed, by topic. Its JSON form stands in the snapshot summary and in a table property.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct TableState {
+    /// [`STATE_VERSION`]
+    pub version: u32,
+    /// State per topic name.
+    #[serde(default)]
+    pub topics: BTreeMap<String, TopicState>,
+}
+
+impl Default for TableState {
+    fn default() -> Self {
+        TableState { version: STATE_VERSION, topics: BTreeMap::new() }
+    }
+}
+
+/// The part of a change that concerns one partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Span {
+    /// The stored next offset that this change was made for; `None`: the partition is new to the table.
+    pub expected: Option<i64>,
+    /// First offset covered. Above `expected` only where a gap was accepted, or at the first commit.
+    pub start: i64,
+    /// One past the last offset covered; becomes the stored offset.
+    pub end: i64,
+}
+
+/// What a commit does to the state of a table.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Change {
+    /// Offset ranges of one topic were consumed.
+    Advance {
+        /// topic name
+        topic: String,
+        /// epoch the offsets belong to
+        epoch: u32,
+        /// where the offsets come from
+        source: SourceIdentity,
+        /// ranges by partition
+        spans: BTreeMap<i32, Span>,
+    },
+    /// A re-created topic, or another cluster, is adopted: a new epoch begins without offsets.
+    Adopt {
+        /// topic name
+        topic: String,
+        /// epoch that is left
+        from_epoch: u32,
+        /// the new identity
+        source: SourceIdentity,
+    },
+}
+
+/// The table is not in the state that a change was made for. Nothing was changed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StateConflict {
+    /// A partition's stored offset is not the expected one.
+    #[error(
+        "topic `{topic}` partition {partition}: the table is at offset {}, the commit of [{start}, {end}) expects {}",
+        shown(*stored), shown(*expected)
+    )]
+    Offset {
+        /// topic name
+        topic: String,
+        /// partition number
+        partition: i32,
+        /// offset in the table
+        stored: Option<i64>,
+        /// offset expected
+        expected: Option<i64>,
+        /// first offset of the change
+        start: i64,
+        /// one past its last
+        end: i64,
+    },
+    /// The epoch has moved on (or never began).
+    #[error("topic `{topic}`: the table is in source epoch {stored}, the commit was made for epoch {expected}")]
+    Epoch {
+        /// topic name
+        topic: String,
+        /// epoch in the table
+        stored: u32,
+        /// epoch of the change
+        expected: u32,
+    },
+    /// The offsets in the table belong to another topic or cluster.
+    #[error("topic `{topic}`: the table was filled from {stored}, the records come from {found}")]
+    Source {
+        /// topic name
+        topic: String,
+        /// identity in the table
+        stored: SourceIdentity,
+        /// identity of the records
+        found: SourceIdentity,
+    },
+    /// A span runs backwards.
+    #[error("topic `{topic}` partition {partition}: invalid range [{start}, {end}) after {}", shown(*expected))]
+    InvalidSpan {
+        /// topic name
+        topic: String,
+        /// partition number
+        partition: i32,
+        /// offset expected
+        expected: Option<i64>,
+        /// first offset
+        start: i64,
+        /// one past the last
+        end: i64,
+    },
+}
+
+/// The stored text is not a state this version can read.
+#[derive(Debug, thiserror::Error)]
+pub enum StateTextError {
+    /// Not the JSON we write.
+    #[error("the stored state is not readable: `{text}`")]
+    Unreadable {
+        /// the text found
+        text: String,
+        /// what the JSON parser said
+        #[source]
+        source: serde_json::Error,
+    },
+    /// Written by a newer version.
+    #[error("the stored state has format version {found}, this version reads up to {STATE_VERSION}")]
+    Newer {
+        /// version found
+        found: u32,
+    },
+}
+
+fn shown(offset: Option<i64>) -> String {
+    offset.map_or_else(|| "none".to_string(), |offset| offset.to_string())
+}
+
+impl TableState {
+    /// Reads the JSON form.
+    pub fn from_json(text: &str) -> Result<Self, StateTextError> {
+        let state: TableState = serde_json::from_str(text)
+            .map_err(|source| StateTextError::Unreadable { text: text.to_string(), source })?;
+        if state.version > STATE_VERSION {
+            return Err(StateTextError::Newer { found: state.version });
+        }
+        Ok(state)
+    }
+
+    /// The JSON form; the same state always gives the same text.
+    pub fn to_json(&self) -> String {
+        serde_json::to_string(self).unwrap_or_default()
+    }
+
+    /// Stored next offset of a partition in the current epoch of a topic.
+    pub fn next_offset(&self, topic: &str, partition: i32) -> Option<i64> {
+        self.topics.get(topic)?.current.next.get(&partition).copied()
+    }
+
+    /// The state after all of `changes`, in order; on an error nothing is applied.
+    pub fn apply<'a>(&self, changes: impl IntoIterator<Item = &'a Change>) -> Result<TableState, StateConflict> {
+        let mut new = self.clone();
+        for change in changes {
+            match change {
+                Change::Advance { topic, epoch, source, spans } => new.advance(topic, *epoch, source, spans)?,
+                Change::Adopt { topic, from_epoch, source } => new.adopt(topic, *from_epoch, source)?,
+            }
+        }
+        Ok(new)
+    }
+
+    fn advance(
+        &mut self,
+        topic: &str,
+        epoch: u32,
+        source: &SourceIdentity,
+        spans: &BTreeMap<i32, Span>,
+    ) -> Result<(), StateConflict> {
+        let state = self.topics.entry(topic.to_string()).or_insert_with(|| TopicState {
+            current: EpochState { epoch, source: source.clone(), next: BTreeMap::new() },
+            past: Vec::new(),
+        });
+        let current = &mut state.current;
+        if current.epoch != epoch {
+            return Err(StateConflict::Epoch {
+                topic: topic.to_string(),
+                stored: current.epoch,
+                expected: epoch,
+            });
+        }
+        if !current.source.matches(source) {
+            return Err(StateConflict::Source {
+                topic: topic.to_string(),
+                stored: current.source.clone(),
+                found: source.clone(),
+            });
+        }
+        if current.source.topic_id.is_none() {
+            current.source.topic_id = source.topic_id.clone();
+        }
+        for (&partition, span) in spans {
+            check_span(topic, partition, current.next.get(&partition).copied(), span)?;
+            current.next.insert(partition, span.end);
+        }
+        Ok(())
+    }
+
+    fn adopt(&mut self, topic: &str, from_epoch: u32, source: &SourceIdentity) -> Result<(), StateConflict> {
+        let Some(state) = self.topics.get_mut(topic) else {
+            return Err(StateConflict::Epoch { topic: topic.to_string(), stored: 0, expected: from_epoch });
+        };
+        if state.current.epoch != from_epoch {
+            return Err(StateConflict::Epoch {
+                topic: topic.to_string(),
+                stored: state.current.epoch,
+                expected: from_epoch,
+            });
+        }
+        let begun = EpochState { epoch: from_epoch + 1, source: source.clone(), next: BTreeMap::new() };
+        let ended = std::mem::replace(&mut state.current, begun);
+        state.past.push(ended);
+        Ok(())
+    }
+}
+
+fn check_span(topic: &str, partition: i32, stored: Option<i64>, span: &Span) -> Result<(), StateConflict> {
+    let floor = span.expected.unwrap_or(span.start);
+    if span.start < floor || span.end < span.start {
+        return Err(StateConflict::InvalidSpan {
+            topic: topic.to_string(),
+            partition,
+            expected: span.expected,
+            start: span.start,
+            end: span.end,
+        });
+    }
+    if stored != span.expected {
+        return Err(StateConflict::Offset {
+            topic: topic.to_string(),
+            partition,
+            stored,
+            expected: span.expected,
+            start: span.start,
+            end: span.end,
+        });
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn source(topic_id: &str) -> SourceIdentity {
+        SourceIdentity { cluster_id: "c1".into(), topic_id: Some(topic_id.into()) }
+    }
+
+    fn advance(epoch: u32, partition: i32, expected: Option<i64>, start: i64, end: i64) -> Change {
+        Change::Advance {
+            topic: "listen_events".into(),
+            epoch,
+            source: source("t1"),
+            spans: BTreeMap::from([(partition, Span { expected, start, end })]),
+        }
+    }
+
+    fn at(offset: i64) -> TableState {
+        TableState::default().apply([&advance(0, 0, None, 0, offset)]).unwrap()
+    }
+
+    #[test]
+    fn chained_ranges_advance() {
+        let state = at(10).apply([&advance(0, 0, Some(10), 10, 25)]).unwrap();
+        assert_eq!(state.next_offset("listen_events", 0), Some(25));
+    }
+
+    #[test]
+    fn several_changes_apply_in_order_or_not_at_all() {
+        let first = advance(0, 0, Some(10), 10, 20);
+        let second = advance(0, 0, Some(20), 20, 30);
+        assert_eq!(at(10).apply([&first, &second]).unwrap().next_offset("listen_events", 0), Some(30));
+        assert!(at(10).apply([&second, &first]).is_err());
+    }
+
+    #[test]
+    fn hole_18_part_of_a_range_landed_is_refused() {
+        for stored in [11, 19, 20, 21] {
+            let error = at(stored).apply([&advance(0, 0, Some(10), 10, 20)]).unwrap_err();
+            assert!(matches!(error, StateConflict::Offset { .. }), "stored {stored}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_table_that_went_back_is_refused() {
+        let error = at(5).apply([&advance(0, 0, Some(10), 10, 20)]).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "topic `listen_events` partition 0: the table is at offset 5, the commit of [10, 20) expects 10"
+        );
+    }
+
+    #[test]
+    fn one_bad_partition_leaves_all_unchanged() {
+        let change = Change::Advance {
+            topic: "listen_events".into(),
+            epoch: 0,
+            source: source("t1"),
+            spans: BTreeMap::from([
+                (0, Span { expected: Some(10), start: 10, end: 20 }),
+                (1, Span { expected: Some(7), start: 7, end: 9 }),
+            ]),
+        };
+        let before = at(10);
+        assert!(before.apply([&change]).is_err());
+        assert_eq!(before, at(10));
+    }
+
+    #[test]
+    fn hole_05_a_recreated_topic_is_refused_until_adopted() {
+        let foreign = Change::Advance {
+            topic: "listen_events".into(),
+            epoch: 0,
+            source: source("t2"),
+            spans: BTreeMap::from([(0, Span { expected: Some(10), start: 10, end: 11 })]),
+        };
+        assert!(matches!(at(10).apply([&foreign]).unwrap_err(), StateConflict::Source { .. }));
+
+        let adopt = Change::Adopt { topic: "listen_events".into(), from_epoch: 0, source: source("t2") };
+        let adopted = at(10).apply([&adopt]).unwrap();
+        let state = &adopted.topics["listen_events"];
+        assert_eq!((state.current.epoch, state.past.len(), state.past[0].next[&0]), (1, 1, 10));
+        assert_eq!(adopted.next_offset("listen_events", 0), None);
+        assert!(matches!(adopted.apply([&adopt]).unwrap_err(), StateConflict::Epoch { .. }));
+    }
+
+    #[test]
+    fn an_unknown_topic_id_matches_and_is_learned() {
+        let unknown = SourceIdentity { cluster_id: "c1".into(), topic_id: None };
+        let first = Change::Advance {
+            topic: "listen_events".into(),
+            epoch: 0,
+            source: unknown,
+            spans: BTreeMap::from([(0, Span { expected: None, start: 0, end: 10 })]),
+        };
+        let state = TableState::default().apply([&first]).unwrap();
+        let state = state.apply([&advance(0, 0, Some(10), 10, 12)]).unwrap();
+        assert_eq!(state.topics["listen_events"].current.source, source("t1"));
+    }
+
+    #[test]
+    fn backward_spans_are_refused() {
+        assert!(matches!(
+            at(10).apply([&advance(0, 0, Some(10), 9, 20)]).unwrap_err(),
+            StateConflict::InvalidSpan { .. }
+        ));
+        assert!(matches!(
+            at(10).apply([&advance(0, 0, Some(10), 12, 11)]).unwrap_err(),
+            StateConflict::InvalidSpan { .. }
+        ));
+    }
+
+    #[test]
+    fn an_accepted_gap_starts_above_the_expectation() {
+        let state = at(10).apply([&advance(0, 0, Some(10), 15, 20)]).unwrap();
+        assert_eq!(state.next_offset("listen_events", 0), Some(20));
+    }
+
+    #[test]
+    fn the_text_form_round_trips_and_newer_versions_are_refused() {
+        let state = at(10);
+        let text = state.to_json();
+        assert_eq!(TableState::from_json(&text).unwrap(), state);
+        assert_eq!(
+            text,
+            r#"{"version":1,"topics":{"listen_events":{"current":{"epoch":0,"source":{"cluster_id":"c1","topic_id":"t1"},"next":{"0":10}}}}}"#
+        );
+        let newer = text.replace("\"version\":1", "\"version\":2");
+        assert!(matches!(TableState::from_json(&newer).unwrap_err(), StateTextError::Newer { found: 2 }));
+        assert!(matches!(TableState::from_json("{").unwrap_err(), StateTextError::Unreadable { .. }));
+    }
+}
