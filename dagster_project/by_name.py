@@ -18,27 +18,32 @@ def __getattr__(name: str) -> dg.Definitions:
     if name.startswith("__"):  # Python's own questions, such as `__path__`
         raise AttributeError(name)
     loaded = defs()
-    materializable = {key.to_user_string(): key for key in _materializable_keys(loaded)}
+    materializable = _materializable(loaded)
     if name not in materializable:
-        external = {spec.key.to_user_string() for spec in loaded.resolve_all_asset_specs()} - materializable.keys()
+        external = {spec.key.to_user_string() for spec in loaded.resolve_all_asset_specs()}
         why = "is written by another asset or service" if name in external else "is no asset"
         raise AttributeError(f"`{name}` {why}; assets to materialize: {', '.join(sorted(materializable))}")
     return _only(loaded, materializable[name])
 
 
-def _materializable_keys(loaded: dg.Definitions) -> set[dg.AssetKey]:
-    return set(loaded.resolve_asset_graph().materializable_asset_keys)
+def __dir__() -> list[str]:
+    # Dagster swallows the message above and shows this list instead.
+    return sorted(_materializable(defs()))
 
 
-def _only(loaded: dg.Definitions, key: dg.AssetKey) -> dg.Definitions:
+def _materializable(loaded: dg.Definitions) -> dict[str, dg.AssetsDefinition]:
+    return {
+        key.to_user_string(): asset
+        for asset in loaded.assets or []
+        if isinstance(asset, dg.AssetsDefinition) and asset.is_executable
+        for key in asset.keys
+    }
+
+
+def _only(loaded: dg.Definitions, asset: dg.AssetsDefinition) -> dg.Definitions:
     checks = [
         check
         for check in loaded.asset_checks or []
-        if isinstance(check, dg.AssetChecksDefinition) and any(spec.asset_key == key for spec in check.check_specs)
+        if isinstance(check, dg.AssetChecksDefinition) and any(spec.asset_key in asset.keys for spec in check.check_specs)
     ]
-    return dg.Definitions(
-        assets=[loaded.resolve_assets_def(key)],
-        asset_checks=checks,
-        resources=loaded.resources,
-        executor=loaded.executor,
-    )
+    return dg.Definitions(assets=[asset], asset_checks=checks, resources=loaded.resources, executor=loaded.executor)

@@ -38,7 +38,7 @@ def column_schema(columns: Iterable[Column]) -> dg.TableSchema:
     )
 
 
-def table_events(report: dg.MaterializeResult[object] | dg.AssetCheckResult) -> Sequence[dg.AssetMaterialization]:
+def table_events(report: dg.MaterializeResult[None] | dg.AssetCheckResult) -> Sequence[dg.AssetMaterialization]:
     """Returns a materialization for each table the worker wrote, out of its report for the job.
 
     The report's tables `topics` (one row per topic) and `offsets` (one per topic-partition) are cut by topic; topics that got

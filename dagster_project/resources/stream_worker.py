@@ -28,7 +28,7 @@ class StreamWorker(dg.ConfigurableResource[object]):
 
     def run(
         self, context: dg.AssetExecutionContext, args: Sequence[str], extras: Mapping[str, object] | None = None
-    ) -> Sequence[dg.MaterializeResult[object] | dg.AssetCheckResult]:
+    ) -> Sequence[dg.MaterializeResult[None] | dg.AssetCheckResult]:
         """Runs the worker to its end and returns what it reported; the tables it wrote get their own events.
 
         Raises:

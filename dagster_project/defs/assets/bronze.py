@@ -1,14 +1,8 @@
-"""Bronze: the bounded run of the stream worker, and the tables it writes."""
-
-import os
-from collections.abc import Sequence
-from importlib.metadata import version
+"""Bronze: the bounded run of the stream worker."""
 
 import dagster as dg
 
-from dagster_project.lib.bronze_tables import GROUP, OWNERS, table_specs
-from dagster_project.lib.contracts import load_contracts
-from dagster_project.lib.paths import contracts_folder
+from dagster_project.lib.bronze_tables import GROUP, OWNERS
 from dagster_project.lib.worker_args import StreamRunConfig, worker_args
 from dagster_project.resources.stream_worker import StreamWorker
 
@@ -19,11 +13,11 @@ from dagster_project.resources.stream_worker import StreamWorker
     owners=OWNERS,
     tags={"layer": "bronze"},
     pool="bronze_stream",
-    code_version=version("streamify"),
+    code_version="0.1.0",
 )
 def bronze_streaming_job(
     context: dg.AssetExecutionContext, config: StreamRunConfig, stream_worker: StreamWorker
-) -> dg.MaterializeResult[object]:
+) -> dg.MaterializeResult[None]:
     """A bounded run of the stream worker: everything new in the Kafka topics, landed in the bronze tables.
 
     Each record is stored exactly once; offsets live in the tables, so a run goes on where the last commit ended, whoever made
@@ -38,17 +32,3 @@ def bronze_streaming_job(
     """
     results = stream_worker.run(context, worker_args(config))
     return next(result for result in results if isinstance(result, dg.MaterializeResult))
-
-
-@dg.definitions
-def bronze_tables() -> dg.Definitions:
-    """The bronze tables as external assets, one for each contract: the always-on worker writes them too."""
-    return dg.Definitions(assets=_specs())
-
-
-def _specs() -> Sequence[dg.AssetSpec]:
-    return table_specs(
-        load_contracts(contracts_folder(os.environ)),
-        catalog=os.environ.get("POLARIS_CATALOG") or "lakehouse",
-        namespace=os.environ.get("POLARIS_NAMESPACE") or "streamify",
-    )

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 import dagster as dg
 
 DATA_VERSION_TAG = "dagster/data_version"
-Report = dg.MaterializeResult[object] | dg.AssetCheckResult
+Report = dg.MaterializeResult[None] | dg.AssetCheckResult
 Event = dg.AssetMaterialization | dg.AssetObservation | dg.AssetCheckEvaluation
 DeriveEvents = Callable[[Report], Iterable[Event]]
 
