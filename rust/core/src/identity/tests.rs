@@ -1,0 +1,96 @@
+use std::collections::HashMap;
+
+use super::*;
+
+fn identity() -> EventIdentity<'static> {
+    EventIdentity {
+        topic: "listen_events",
+        run_id: b"",
+        session: Part::Number(97),
+        item: Part::Number(0),
+        event_time_ms: 1_793_000_000_926,
+        page: b"listen",
+        user: Part::Number(42),
+    }
+}
+
+fn message(identity: &EventIdentity<'_>) -> Vec<u8> {
+    let mut message = Vec::new();
+    identity.write_message(&mut message);
+    message
+}
+
+#[test]
+fn the_message_is_laid_out_as_documented() {
+    let mut expected = b"\x0dlisten_events\x00".to_vec();
+    for number in [97_i64, 0, 1_793_000_000_926] {
+        expected.push(8);
+        expected.extend_from_slice(&number.to_le_bytes());
+    }
+    expected.extend_from_slice(b"\x06listen\x08\x2a\0\0\0\0\0\0\0");
+    assert_eq!(expected.len(), 58);
+    expected.extend_from_slice(&[0; 6]);
+    assert_eq!(message(&identity()), expected);
+    assert_eq!(identity().event_id(), blake3::hash(&expected).to_hex()[..32]);
+}
+
+#[test]
+fn null_and_long_text_are_laid_out_as_documented() {
+    let page = "p".repeat(300);
+    let long = EventIdentity { page: page.as_bytes(), user: Part::Null, session: Part::Text(b"s-1"), ..identity() };
+    let mut expected = b"\x0dlisten_events\x00\x03s-1\x08\0\0\0\0\0\0\0\0\x08".to_vec();
+    expected.extend_from_slice(&1_793_000_000_926_i64.to_le_bytes());
+    expected.extend_from_slice(b"\xfe\x2c\x01\0\0");
+    expected.extend_from_slice(page.as_bytes());
+    expected.push(0xFF);
+    expected.resize(384, 0);
+    assert_eq!(message(&long), expected);
+}
+
+#[test]
+fn ids_are_pinned() {
+    let null_user = EventIdentity { user: Part::Null, ..identity() };
+    let run = EventIdentity { run_id: b"7f3a", ..identity() };
+    let ids = [identity().event_id(), null_user.event_id(), run.event_id()];
+    insta::assert_snapshot!(ids.join("\n"), @"");
+}
+
+#[test]
+fn different_events_have_different_messages() {
+    let texts: [&[u8]; 8] = [b"", b"\0", b"listen", b"\xff", b"\x08", &[0xFF; 253], &[0xFF; 254], b"listen_events\0"];
+    let parts = [
+        Part::Null,
+        Part::Number(0),
+        Part::Number(-1),
+        Part::Number(i64::MAX),
+        Part::Number(0x0808_0808),
+        Part::Text(b""),
+        Part::Text(b"42"),
+        Part::Text(b"\xff"),
+    ];
+    let mut seen = HashMap::new();
+    for run_id in texts {
+        for page in texts {
+            for user in parts {
+                for session in [Part::Number(1), Part::Number(8), Part::Number(1 << 56)] {
+                    for item in [Part::Number(0), Part::Number(255)] {
+                        let one = EventIdentity { run_id, page, user, session, item, ..identity() };
+                        assert_eq!(message(&one).len() % 64, 0);
+                        if let Some(other) = seen.insert(message(&one), format!("{one:?}")) {
+                            panic!("{one:?} and {other} have one message");
+                        }
+                    }
+                }
+            }
+        }
+    }
+    assert_eq!(seen.len(), 8 * 8 * 8 * 3 * 2);
+}
+
+#[test]
+fn the_older_id_joins_what_is_not_null() {
+    let digest = |text: &str| format!("{:x}", Sha256::digest(text.as_bytes()));
+    assert_eq!(legacy_event_id(Part::Number(42), Part::Number(97), 5), digest("42_97_5"));
+    assert_eq!(legacy_event_id(Part::Null, Part::Number(97), 5), digest("97_5"));
+    assert_eq!(legacy_event_id(Part::Text(b"u"), Part::Text(b"s"), -1), digest("u_s_-1"));
+}
