@@ -1,0 +1,2 @@
+//! Kafka topics into Iceberg tables, each record exactly once.
+pub mod kafka;
