@@ -26,7 +26,7 @@ class RecordingLog:
 
 @dataclass
 class RecordingHandler:
-    """Dagster's message handler as far as readers use it; refuses the custom payload `POISON`, as Dagster refuses bad messages."""
+    """Dagster's message handler as far as readers use it; refuses the payload `POISON`."""
 
     payloads: list[object] = field(default_factory=list)
     methods: list[str] = field(default_factory=list)

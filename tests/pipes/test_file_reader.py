@@ -64,7 +64,9 @@ def test_a_worker_killed_in_the_middle_of_a_line_costs_one_warning(reader, handl
         pytest.param('{"method": "log"}', id="no version"),
         pytest.param('{"__dagster_pipes_version": "0.1"}', id="no method"),
         pytest.param('{"__dagster_pipes_version": "0.1", "method": "x", "params": 7}', id="params are a number"),
-        pytest.param('{"__dagster_pipes_version": "0.1", "method": "x", "params": {"payload": "POISON"}}', id="refused by Dagster"),
+        pytest.param(
+            '{"__dagster_pipes_version": "0.1", "method": "x", "params": {"payload": "POISON"}}', id="refused by Dagster"
+        ),
         pytest.param("\udcff\udcfe", id="not UTF-8"),
     ],
 )

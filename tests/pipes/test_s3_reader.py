@@ -125,9 +125,7 @@ def test_a_chunk_that_comes_late_is_waited_for(store, log, handler, put, message
 
     with patient.read_messages(handler) as params:
         put(params, 1, custom(1))
-        late = threading.Thread(
-            target=lambda: patient._worker_ended.wait() and put(params, 2, custom(2), message("closed"))
-        )
+        late = threading.Thread(target=lambda: patient._worker_ended.wait() and put(params, 2, custom(2), message("closed")))
         late.start()
     late.join()
 

@@ -103,7 +103,7 @@ class StreamifyPipesClient(dg.PipesClient):
         events: EventQueue = queue.SimpleQueue()
         with deferred_interrupts(lambda number: events.put(Interrupted(number))):
             with dg.open_pipes_session(
-                context=context,
+                context=context.op_execution_context,  # Dagster's own Pipes code uses what the asset context deprecates
                 context_injector=dg.PipesTempFileContextInjector(),
                 message_reader=reader,
                 extras={**partition_extras(context), **extras},

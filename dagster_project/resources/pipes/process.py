@@ -132,11 +132,12 @@ class WorkerProcess:
     def _forward(self, source: IO[str] | None, target: IO[str]) -> None:
         if source is None:
             return
-        while line := source.readline(MAX_LINE_CHARS):
-            self.tail.append(line.rstrip("\n"))
-            with suppress(OSError, ValueError):  # our own output is closed: the worker must not notice
-                target.write(line)
-                target.flush()
+        with source:
+            while line := source.readline(MAX_LINE_CHARS):
+                self.tail.append(line.rstrip("\n"))
+                with suppress(OSError, ValueError):  # our own output is closed: the worker must not notice
+                    target.write(line)
+                    target.flush()
 
 
 @contextmanager
