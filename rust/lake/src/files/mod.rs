@@ -218,12 +218,12 @@ impl DataFileWriter {
         }
         let arranged = self.layout.arrange(batch)?;
         self.nan_counts.add(self.layout.schema(), &arranged);
-        let (encoder, bytes) = self.encode(encoder, move |encoder| {
-            encoder.write(&arranged)?;
-            encoder.flush()?;
-            encoder.sync().map_err(ParquetError::from)
-        })
-        .await?;
+        let (encoder, bytes, ()) = self
+            .encode(encoder, move |encoder| {
+                encoder.write(&arranged)?;
+                encoder.flush()
+            })
+            .await?;
         self.send(bytes).await?;
         self.num_rows += batch.num_rows() as u64;
         self.encoder = Some(encoder);
@@ -244,18 +244,17 @@ impl DataFileWriter {
         if self.num_rows == 0 {
             return Err(self.not_writable("it has no rows"));
         }
-        let entries: Vec<KeyValue> =
-            footer.iter().map(|(key, value)| KeyValue::new(key.clone(), value.clone())).collect();
-        let mut parquet = None;
-        let (encoder, (bytes, metadata)) = self.finish_encoder(encoder, entries).await?;
-        drop(encoder);
-        parquet.replace(metadata);
+        let entries: Vec<KeyValue> = footer.iter().map(|(key, value)| KeyValue::new(key.clone(), value.clone())).collect();
+        let (_, bytes, parquet) = self
+            .encode(encoder, move |encoder| {
+                entries.into_iter().for_each(|entry| encoder.append_key_value_metadata(entry));
+                encoder.finish()
+            })
+            .await?;
         self.send(bytes).await?;
-        self.output.close().await.map_err(|source| self.store_failed(source))?;
-        match parquet {
-            Some(metadata) => self.describe(&metadata, sorted),
-            None => Err(self.not_writable("it has no footer")),
-        }
+        let closed = self.output.close().await;
+        closed.map_err(|source| self.store_failed(source))?;
+        self.describe(&parquet, sorted)
     }
 
     /// Gives the file up; nothing of it stays in the store.
@@ -263,4 +262,69 @@ impl DataFileWriter {
         // The store's writer cleans up when it is dropped.
         drop(self);
     }
+
+    /// Lets the encoder work on the blocking pool, and takes the bytes it has made.
+    async fn encode<T, F>(&self, mut encoder: Encoder, work: F) -> Result<(Encoder, Bytes, T), FileError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Encoder) -> Result<T, ParquetError> + Send + 'static,
+    {
+        let job = tokio::task::spawn_blocking(move || {
+            let value = work(&mut encoder)?;
+            encoder.sync()?;
+            let bytes = mem::take(encoder.inner_mut());
+            Ok((encoder, Bytes::from(bytes), value))
+        });
+        let failed = |source| FileError::EncodingFailed { path: self.path.clone(), source };
+        job.await.map_err(|error| failed(ParquetError::External(Box::new(error))))?.map_err(failed)
+    }
+
+    async fn send(&mut self, bytes: Bytes) -> Result<(), FileError> {
+        let num_bytes = bytes.len() as u64;
+        let sent = self.output.write(bytes).await;
+        sent.map_err(|source| self.store_failed(source))?;
+        self.num_bytes += num_bytes;
+        Ok(())
+    }
+
+    fn describe(&self, parquet: &ParquetMetaData, sorted: bool) -> Result<DataFile, FileError> {
+        let columns = metrics::of_columns(self.layout.schema(), parquet);
+        let split_offsets = parquet.row_groups().iter().filter_map(metrics::first_offset).collect();
+        let mut builder = DataFileBuilder::default();
+        builder
+            .content(DataContentType::Data)
+            .file_path(self.path.clone())
+            .file_format(DataFileFormat::Parquet)
+            .partition(self.partition.clone())
+            .partition_spec_id(self.spec_id)
+            .record_count(self.num_rows)
+            .file_size_in_bytes(self.num_bytes)
+            .column_sizes(columns.sizes)
+            .value_counts(columns.values)
+            .null_value_counts(columns.nulls)
+            .nan_value_counts(self.nan_counts.clone().into_map())
+            .lower_bounds(columns.lower)
+            .upper_bounds(columns.upper)
+            .split_offsets(Some(split_offsets));
+        if let Some(order) = self.sort_order_id.filter(|_| sorted) {
+            builder.sort_order_id(order);
+        }
+        builder.build().map_err(|error| self.not_writable(&error.to_string()))
+    }
+
+    fn store_failed(&self, source: iceberg::Error) -> FileError {
+        FileError::StoreFailed { path: self.path.clone(), source }
+    }
+
+    fn not_writable(&self, problem: &str) -> FileError {
+        FileError::NotWritable { path: self.path.clone(), problem: problem.to_owned() }
+    }
+}
+
+fn new_encoder(layout: &Layout) -> Result<Encoder, ParquetError> {
+    // Readers take the types from the Parquet schema; a second description in Arrow's terms would only cost bytes.
+    let options = ArrowWriterOptions::new()
+        .with_properties(encoding::writer_properties(layout.schema()))
+        .with_skip_arrow_metadata(true);
+    ArrowWriter::try_new_with_options(Vec::new(), layout.arrow_schema(), options)
 }

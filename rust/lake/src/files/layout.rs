@@ -1,0 +1,174 @@
+//! From a batch's columns to the table's: by name, with the table's types, order and field ids.
+
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, new_null_array};
+use arrow::compute::{CastOptions, cast_with_options};
+use arrow::datatypes::{DataType, Field, SchemaRef as ArrowSchemaRef};
+use arrow::record_batch::RecordBatch;
+use iceberg::spec::SchemaRef;
+
+use super::FileError;
+
+/// The columns of a table's files.
+#[derive(Clone, Debug)]
+pub(super) struct Layout {
+    table: String,
+    schema: SchemaRef,
+    arrow: ArrowSchemaRef,
+}
+
+impl Layout {
+    pub(super) fn new(table: &str, schema: &SchemaRef) -> Result<Self, FileError> {
+        let arrow = iceberg::arrow::schema_to_arrow_schema(schema)
+            .map_err(|source| FileError::UnsupportedSchema { table: table.to_owned(), source })?;
+        Ok(Self { table: table.to_owned(), schema: schema.clone(), arrow: Arc::new(arrow) })
+    }
+
+    pub(super) fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    /// Returns the Arrow schema of the files, whose fields carry the table's ids.
+    pub(super) fn arrow_schema(&self) -> ArrowSchemaRef {
+        self.arrow.clone()
+    }
+
+    /// Returns the rows of `batch` in the table's columns; missing optional columns become null.
+    pub(super) fn arrange(&self, batch: &RecordBatch) -> Result<RecordBatch, FileError> {
+        for field in batch.schema_ref().fields() {
+            if self.arrow.field_with_name(field.name()).is_err() {
+                return Err(FileError::UnknownColumn { table: self.table.clone(), column: field.name().clone() });
+            }
+        }
+        let columns = self.arrow.fields().iter().map(|field| self.column(batch, field));
+        let columns = columns.collect::<Result<Vec<_>, _>>()?;
+        RecordBatch::try_new(self.arrow.clone(), columns)
+            .map_err(|error| FileError::EncodingFailed { path: self.table.clone(), source: error.into() })
+    }
+
+    fn column(&self, batch: &RecordBatch, field: &Field) -> Result<ArrayRef, FileError> {
+        let Some(values) = batch.column_by_name(field.name()) else {
+            if !field.is_nullable() {
+                return Err(FileError::MissingColumn { table: self.table.clone(), column: field.name().clone() });
+            }
+            return Ok(new_null_array(field.data_type(), batch.num_rows()));
+        };
+        if !field.is_nullable() && values.null_count() > 0 {
+            let (table, column) = (self.table.clone(), field.name().clone());
+            return Err(FileError::NullInRequired { table, column, nulls: values.null_count() });
+        }
+        if values.data_type() == field.data_type() {
+            return Ok(values.clone());
+        }
+        let mismatch = || FileError::TypeMismatch {
+            table: self.table.clone(),
+            column: field.name().clone(),
+            found: values.data_type().to_string(),
+            expected: field.data_type().to_string(),
+        };
+        if !holds(field.data_type(), values.data_type()) {
+            return Err(mismatch());
+        }
+        let options = CastOptions { safe: false, ..CastOptions::default() };
+        cast_with_options(values, field.data_type(), &options).map_err(|_| mismatch())
+    }
+}
+
+/// Returns whether every value of type `from` can be stored as type `to` without loss.
+fn holds(to: &DataType, from: &DataType) -> bool {
+    use DataType::{
+        Binary, BinaryView, Float32, Float64, Int32, Int64, LargeBinary, LargeUtf8, Timestamp, Utf8, Utf8View,
+    };
+    match (to, from) {
+        (Int64, Int32)
+        | (Float64, Float32)
+        | (Utf8, LargeUtf8 | Utf8View)
+        | (LargeBinary | Binary, Binary | LargeBinary | BinaryView) => true,
+        // The zone is how an instant is shown, not which one it is; without a zone it is no instant.
+        (Timestamp(left, Some(_)), Timestamp(right, Some(_))) => left == right,
+        _ => to.equals_datatype(from),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::{BinaryArray, Int32Array, Int64Array, StringArray, TimestampMicrosecondArray};
+    use iceberg::spec::{NestedField, PrimitiveType, Schema, Type};
+    use parquet::arrow::PARQUET_FIELD_ID_META_KEY;
+
+    use super::*;
+
+    /// A table whose ids do not follow the order of its columns.
+    fn layout() -> Layout {
+        let optional = |id, name: &str, kind| Arc::new(NestedField::optional(id, name, Type::Primitive(kind)));
+        let schema = Schema::builder()
+            .with_fields([
+                optional(9, "at", PrimitiveType::Timestamptz),
+                Arc::new(NestedField::required(2, "id", Type::Primitive(PrimitiveType::Long))),
+                optional(5, "raw", PrimitiveType::Binary),
+                optional(7, "added_later", PrimitiveType::String),
+            ])
+            .build()
+            .unwrap();
+        Layout::new("t", &Arc::new(schema)).unwrap()
+    }
+
+    fn batch(columns: Vec<(&str, ArrayRef)>) -> RecordBatch {
+        RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(name, array)| (name, array, true))).unwrap()
+    }
+
+    #[test]
+    fn columns_are_matched_by_name_widened_and_filled() {
+        let arranged = layout()
+            .arrange(&batch(vec![
+                ("id", Arc::new(Int32Array::from(vec![1, 2]))),
+                ("raw", Arc::new(BinaryArray::from_vec(vec![b"a", b"b"]))),
+                ("at", Arc::new(TimestampMicrosecondArray::from(vec![5, 6]).with_timezone("UTC"))),
+            ]))
+            .unwrap();
+
+        let names: Vec<_> = arranged.schema_ref().fields().iter().map(|field| field.name().clone()).collect();
+        assert_eq!(names, ["at", "id", "raw", "added_later"]);
+        let ids: Vec<_> =
+            arranged.schema_ref().fields().iter().map(|f| f.metadata()[PARQUET_FIELD_ID_META_KEY].clone()).collect();
+        assert_eq!(ids, ["9", "2", "5", "7"]);
+        assert_eq!(arranged.column(1).as_ref(), &Int64Array::from(vec![1, 2]) as &dyn Array);
+        assert_eq!(arranged.column(3).null_count(), 2);
+    }
+
+    #[test]
+    fn a_column_that_the_table_has_not_is_refused() {
+        let error = layout()
+            .arrange(&batch(vec![
+                ("id", Arc::new(Int64Array::from(vec![1]))),
+                ("nope", Arc::new(Int64Array::from(vec![1]))),
+            ]))
+            .unwrap_err();
+
+        assert_eq!(error.to_string(), "table `t` has no column `nope`");
+    }
+
+    #[test]
+    fn a_required_column_must_be_there_and_not_null() {
+        let missing = layout().arrange(&batch(vec![("raw", Arc::new(BinaryArray::from_vec(vec![b"a"])))])).unwrap_err();
+        let null = layout().arrange(&batch(vec![("id", Arc::new(Int64Array::from(vec![None, Some(1)])))])).unwrap_err();
+
+        assert_eq!(missing.to_string(), "rows for table `t` lack the required column `id`");
+        assert_eq!(null.to_string(), "column `id` of table `t` must not be null, but 1 of its values are");
+    }
+
+    #[test]
+    fn values_that_could_be_lost_are_refused() {
+        let text = layout().arrange(&batch(vec![("id", Arc::new(StringArray::from(vec!["1"])))])).unwrap_err();
+        let no_zone = layout()
+            .arrange(&batch(vec![
+                ("id", Arc::new(Int64Array::from(vec![1]))),
+                ("at", Arc::new(TimestampMicrosecondArray::from(vec![5]))),
+            ]))
+            .unwrap_err();
+
+        assert!(matches!(text, FileError::TypeMismatch { .. }), "{text}");
+        assert!(matches!(no_zone, FileError::TypeMismatch { .. }), "{no_zone}");
+    }
+}
