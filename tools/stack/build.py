@@ -53,9 +53,7 @@ def _once(name: str, digest: str, what: str, make: Callable[[Path], None]) -> Pa
 
 
 def _run(command: Sequence[str], environment: Mapping[str, str] | None = None) -> None:
-    result = subprocess.run(
-        command, capture_output=True, text=True, check=False, env={**os.environ, **(environment or {})}
-    )
+    result = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, **(environment or {})})
     if result.returncode != 0:
         output = (result.stdout + result.stderr).strip()[-2000:]
         raise StackError(f"`{' '.join(command)}` failed with code {result.returncode}:\n{output}")

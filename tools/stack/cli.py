@@ -15,9 +15,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m tools.stack", description="Kafka, S3 store and Iceberg REST catalog, without Docker."
     )
-    parser.add_argument(
-        "--state", type=Path, default=default_state_dir(), help="folder of state, data and logs (%(default)s)"
-    )
+    parser.add_argument("--state", type=Path, default=default_state_dir(), help="folder of state, data and logs (%(default)s)")
     commands = parser.add_subparsers(dest="command", required=True)
     up = commands.add_parser("up", help="start; what runs already is left alone")
     up.add_argument("--only", default=",".join(CLASSES), help="components, comma-separated (%(default)s)")

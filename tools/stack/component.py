@@ -1,7 +1,10 @@
 """What all components share: one process, its ports, its log; start, stop, kill and restart on the same port and data."""
 
+import contextlib
+import http.client
 import os
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from pathlib import Path
 from typing import ClassVar
 
@@ -25,6 +28,7 @@ class Component(ABC):
         self.paths = paths
         self.ports = ports
         self.process: ProcessId | None = None
+        self.on_change: Callable[[], None] = lambda: None
 
     @property
     def port(self) -> int:
@@ -52,9 +56,6 @@ class Component(ABC):
         """Returns the variables of the process, beside the inherited ones."""
         return {}
 
-    def after_start(self) -> None:
-        """Does what has to follow each start; repeatable."""
-
     def is_alive(self) -> bool:
         """Returns whether the process that we started lives."""
         return self.process is not None and is_alive(self.process)
@@ -76,29 +77,36 @@ class Component(ABC):
             environment = {**os.environ, **self.environment()}
             log = self.paths.log(self.name)
             self.process = spawn(self.command(), log=log, environment=environment, cwd=self.data)
+            self.on_change()
             try:
                 wait_until(self._ready_or_dead, START_SECONDS, f"`{self.name}` is not ready")
                 if not self.is_alive():
                     raise StackError(f"`{self.name}` ended while starting")
-                self.after_start()
             except StackError as error:
                 self.kill()
                 raise StackError(f"{error}; end of {log}:\n{tail(log)}") from error
 
     def _ready_or_dead(self) -> bool:
-        return self.is_ready() or not self.is_alive()
+        with contextlib.suppress(OSError, http.client.HTTPException):
+            if self.is_ready():
+                return True
+        return not self.is_alive()
 
     def stop(self) -> None:
         """Ends the process with SIGTERM, after a grace with SIGKILL."""
         if self.process is not None:
             stop(self.process)
-            self.process = None
+            self._forget()
 
     def kill(self) -> None:
         """Ends the process with SIGKILL, as a crash would."""
         if self.process is not None:
             kill(self.process)
-            self.process = None
+            self._forget()
+
+    def _forget(self) -> None:
+        self.process = None
+        self.on_change()
 
     def restart(self) -> None:
         """Stops and starts on the same ports with the same data."""

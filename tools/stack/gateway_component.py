@@ -22,9 +22,7 @@ class GatewayComponent(Component):
 
     name: ClassVar[str] = "gateway"
 
-    def __init__(
-        self, paths: StatePaths, ports: list[int], fixture: RestFixture, root: tuple[str, str]
-    ) -> None:
+    def __init__(self, paths: StatePaths, ports: list[int], fixture: RestFixture, root: tuple[str, str]) -> None:
         """Describes the gateway; `root` are client id and secret of the root principal."""
         super().__init__(paths, ports)
         self.fixture = fixture

@@ -44,10 +44,7 @@ class Minio(Component):
         }
 
     def is_ready(self) -> bool:
-        """Returns whether the store serves requests."""
-        return answers_ok(f"{self.endpoint.url}/minio/health/ready")
-
-    def after_start(self) -> None:
-        """Creates the buckets."""
-        for bucket in (WAREHOUSE_BUCKET, PIPES_BUCKET):
-            ensure_bucket(self.endpoint, bucket)
+        """Creates the buckets; that they can be created is the sign that the store works (its health answers come earlier)."""
+        if not answers_ok(f"{self.endpoint.url}/minio/health/ready"):
+            return False
+        return all(ensure_bucket(self.endpoint, bucket) for bucket in (WAREHOUSE_BUCKET, PIPES_BUCKET))

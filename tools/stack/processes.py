@@ -1,5 +1,6 @@
 """Processes by PID *and* start time, so that a PID which the system has given to another process is never signalled."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -28,28 +29,30 @@ def start_time(pid: int) -> str | None:
         fields = stat.read_text(encoding="utf-8").rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError):
         return None if Path("/proc/self/stat").exists() else _start_time_by_ps(pid)
-    return None if fields[0] in {"Z", "X"} else fields[19]
+    return None if fields[0] in {"Z", "X"} and not _has_threads(pid) else fields[19]
+
+
+def _has_threads(pid: int) -> bool:
+    """Returns whether threads of an ended process still run: until they are gone, so are its sockets not."""
+    try:
+        return len(list(Path(f"/proc/{pid}/task").iterdir())) > 1
+    except (FileNotFoundError, ProcessLookupError):
+        return False
 
 
 def _start_time_by_ps(pid: int) -> str | None:
-    answer = subprocess.run(
-        ["ps", "-o", "lstart=", "-p", str(pid)], capture_output=True, text=True, check=False
-    )
+    answer = subprocess.run(["ps", "-o", "lstart=", "-p", str(pid)], capture_output=True, text=True, check=False)
     return answer.stdout.strip() or None
 
 
 def is_alive(process: ProcessId) -> bool:
     """Returns whether the very process that was started still runs; reaps it if it was our child."""
-    try:
+    with contextlib.suppress(ChildProcessError):
         os.waitpid(process.pid, os.WNOHANG)
-    except ChildProcessError:
-        pass
     return start_time(process.pid) == process.started
 
 
-def spawn(
-    command: Sequence[str], *, log: Path, environment: Mapping[str, str], cwd: Path
-) -> ProcessId:
+def spawn(command: Sequence[str], *, log: Path, environment: Mapping[str, str], cwd: Path) -> ProcessId:
     """Starts a process in a session of its own, its output appended to `log`."""
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as output:
@@ -68,10 +71,8 @@ def spawn(
 
 def _signal(process: ProcessId, number: signal.Signals) -> None:
     if is_alive(process):
-        try:
+        with contextlib.suppress(ProcessLookupError):
             os.kill(process.pid, number)
-        except ProcessLookupError:
-            pass
 
 
 def kill(process: ProcessId) -> None:

@@ -1,4 +1,4 @@
-"""Creates buckets: the one S3 call the stack needs, signed with version 4 (docs.aws.amazon.com, `sigv4-create-signed-request`)."""
+"""Creates buckets: the one S3 call the stack needs, signed with AWS signature version 4."""
 
 import datetime
 import hashlib
@@ -34,9 +34,7 @@ def _signed_headers(endpoint: S3Endpoint, method: str, path: str) -> dict[str, s
         "x-amz-date": now,
     }
     names = ";".join(headers)
-    canonical = "\n".join(
-        [method, path, "", *(f"{name}:{value}" for name, value in headers.items()), "", names, EMPTY]
-    )
+    canonical = "\n".join([method, path, "", *(f"{name}:{value}" for name, value in headers.items()), "", names, EMPTY])
     scope = f"{now[:8]}/{endpoint.region}/s3/aws4_request"
     to_sign = "\n".join(["AWS4-HMAC-SHA256", now, scope, hashlib.sha256(canonical.encode()).hexdigest()])
     key = f"AWS4{endpoint.secret_key}".encode()
@@ -44,20 +42,19 @@ def _signed_headers(endpoint: S3Endpoint, method: str, path: str) -> dict[str, s
         key = _hmac(key, part)
     signature = _hmac(key, to_sign).hex()
     credential = f"{endpoint.access_key}/{scope}"
-    headers["authorization"] = (
-        f"AWS4-HMAC-SHA256 Credential={credential}, SignedHeaders={names}, Signature={signature}"
-    )
+    headers["authorization"] = f"AWS4-HMAC-SHA256 Credential={credential}, SignedHeaders={names}, Signature={signature}"
     return headers
 
 
-def ensure_bucket(endpoint: S3Endpoint, bucket: str) -> None:
-    """Creates a bucket unless it is there.
+def ensure_bucket(endpoint: S3Endpoint, bucket: str) -> bool:
+    """Creates a bucket unless it is there; returns False if the store is not ready yet.
 
     Raises:
         StackError: if the store refuses.
     """
     path = f"/{bucket}"
     answer = request("PUT", f"{endpoint.url}{path}", headers=_signed_headers(endpoint, "PUT", path))
-    if answer.status not in {200, 409}:
+    if answer.status not in {200, 409, 503}:
         text = answer.body.decode(errors="replace")[:300]
         raise StackError(f"store refused to create bucket `{bucket}`: {answer.status} {text}")
+    return answer.status != 503

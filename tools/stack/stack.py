@@ -4,11 +4,12 @@
 tests (a context manager in a folder of its own, that stops what it started).
 """
 
-import contextlib
 import json
 import secrets
 import shutil
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -24,9 +25,7 @@ from tools.stack.ports import free_ports
 from tools.stack.processes import ProcessId
 from tools.stack.rest import RestFixture
 
-CLASSES: dict[str, type[Component]] = {
-    component.name: component for component in (Kafka, Minio, RestFixture, GatewayComponent)
-}
+CLASSES: dict[str, type[Component]] = {component.name: component for component in (Kafka, Minio, RestFixture, GatewayComponent)}
 NEEDS = {"rest": ("minio",), "gateway": ("minio", "rest")}
 
 
@@ -67,12 +66,9 @@ class Stack:
         """Describes a stack; an existing state file gives ports and credentials, so that clients keep theirs."""
         self.paths = StatePaths(state.absolute())
         self.options = options or StackOptions()
+        self._lock = threading.Lock()
         self._state: dict[str, Any] = self._load()
-        ports: dict[str, list[int]] = self._state["ports"]
-        for name in self.options.components():
-            runs = name in self._state["processes"]
-            if name not in ports or (name in self.options.ports and not runs):
-                ports[name] = self._choose_ports(name)
+        ports = self._choose_ports()
         keys: dict[str, str] = self._state["credentials"]
         self.kafka = Kafka(self.paths, ports.get("kafka", [0, 0]), self.options.kafka_properties)
         self.minio = Minio(self.paths, ports.get("minio", [0, 0]), keys["s3_access"], keys["s3_secret"])
@@ -81,6 +77,7 @@ class Stack:
         self.gateway = GatewayComponent(self.paths, ports.get("gateway", [0]), self.rest, root)
         self.gateway.options = list(self.options.gateway_options)
         for component in self.all():
+            component.on_change = self.save
             if component.name in self._state["processes"]:
                 component.process = ProcessId(**self._state["processes"][component.name])
 
@@ -88,10 +85,18 @@ class Stack:
         """Returns all components, started or not, in starting order."""
         return [self.kafka, self.minio, self.rest, self.gateway]
 
-    def _choose_ports(self, name: str) -> list[int]:
-        count = CLASSES[name].num_ports
-        first = self.options.ports.get(name)
-        return free_ports(count) if first is None else [first + index for index in range(count)]
+    def _choose_ports(self) -> dict[str, list[int]]:
+        """Returns the ports of all components: given ones, else those of the state file, else free ones."""
+        ports: dict[str, list[int]] = self._state["ports"]
+        free = free_ports(sum(component.num_ports for component in CLASSES.values()))
+        for name in self.options.components():
+            count = CLASSES[name].num_ports
+            first = self.options.ports.get(name)
+            if first is not None and name not in self._state["processes"]:
+                ports[name] = [first + index for index in range(count)]
+            elif name not in ports:
+                ports[name] = [free.pop() for _ in range(count)]
+        return ports
 
     def _load(self) -> dict[str, Any]:
         if self.paths.file.exists():
@@ -102,42 +107,48 @@ class Stack:
         return {"ports": {}, "processes": {}, "credentials": credentials}
 
     def save(self) -> None:
-        """Writes the state file, readable by its owner only."""
-        alive = {part.name: asdict(part.process) for part in self.all() if part.process is not None}
-        self._state["processes"] = alive
-        self.paths.root.mkdir(parents=True, exist_ok=True)
-        draft = self.paths.file.with_suffix(".draft")
-        draft.touch(mode=0o600)
-        draft.write_text(json.dumps(self._state, indent=1), encoding="utf-8")
-        draft.replace(self.paths.file)
+        """Writes the state file, readable by its owner only; called at every start and stop of a component."""
+        with self._lock:
+            alive = {part.name: asdict(part.process) for part in self.all() if part.process is not None}
+            self._state["processes"] = alive
+            self.paths.root.mkdir(parents=True, exist_ok=True)
+            draft = self.paths.file.with_suffix(".draft")
+            draft.touch(mode=0o600)
+            draft.write_text(json.dumps(self._state, indent=1), encoding="utf-8")
+            draft.replace(self.paths.file)
 
     def start(self) -> None:
-        """Starts what was asked for; on failure stops what this call had started.
+        """Starts what was asked for, the broker beside the others; on failure stops what this call had started.
 
         Raises:
             StackError: if a component does not come up.
         """
-        with contextlib.ExitStack() as undo:
-            for name in self.options.components():
-                component = next(part for part in self.all() if part.name == name)
-                if not component.is_alive():
-                    undo.callback(self._undo, component)
-                    component.start()
-                self.save()
-            if "gateway" in self.options.components() and self.options.bootstrap:
-                self.gateway.bootstrap()
-            undo.pop_all()
+        wanted = [part for part in self.all() if part.name in self.options.components()]
+        missing = [part for part in wanted if not part.is_alive()]
+        chains: list[list[Component]] = [
+            [part for part in missing if part.name == Kafka.name],
+            [part for part in missing if part.name != Kafka.name],
+        ]
+        try:
+            with ThreadPoolExecutor(len(chains)) as pool:
+                runs = [pool.submit(self._start_chain, chain) for chain in chains]
+            for run in runs:
+                run.result()
+        except BaseException:
+            for part in reversed(missing):
+                part.stop()
+            raise
 
-    def _undo(self, component: Component) -> None:
-        component.stop()
-        self.save()
+    def _start_chain(self, chain: list[Component]) -> None:
+        for component in chain:
+            component.start()
+        if self.gateway in chain and self.options.bootstrap:
+            self.gateway.bootstrap()
 
     def stop(self) -> None:
         """Stops all components, last started first."""
         for component in reversed(self.all()):
             component.stop()
-        if self.paths.file.exists():
-            self.save()
 
     def remove(self) -> None:
         """Stops all components and deletes their data."""
@@ -149,9 +160,7 @@ class Stack:
         self.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         """Stops the stack; its folder stays, for whoever wants to read the logs."""
         self.stop()
 

@@ -25,9 +25,7 @@ def main() -> int:
     parser.add_argument("--extra-realm", action="append", default=[], help="a further, empty realm")
     options = parser.parse_args()
     realm, client_id, secret = os.environ["POLARIS_BOOTSTRAP_CREDENTIALS"].split(",", 2)
-    settings = Settings(
-        (realm, *options.extra_realm), token_seconds=options.token_seconds, state=options.state
-    )
+    settings = Settings((realm, *options.extra_realm), token_seconds=options.token_seconds, state=options.state)
     options.state.mkdir(parents=True, exist_ok=True)
     gateway = Gateway(settings, Upstream(LOOPBACK, options.upstream_port))
     gateway.bootstrap(realm, client_id, secret)

@@ -15,6 +15,10 @@ from tools.stack.gateway.upstream import Upstream
 FORWARDED_HEADERS = ("Content-Type", "If-None-Match", "X-Iceberg-Access-Delegation")
 
 
+# For this the fixture answers 409, Polaris 1.7 answers 400.
+STALE_SEQUENCE = b"Cannot add snapshot with sequence number"
+
+
 class AnswerLost(Exception):
     """The connection to the client is to be closed without an answer."""
 
@@ -44,9 +48,7 @@ class CatalogService:
         self.injection = injection
         self._locations: dict[tuple[tuple[str, ...], str], str] = {}
 
-    def handle(
-        self, caller: rules.Caller, method: str, path: str, query: str, body: bytes, headers: dict[str, str]
-    ) -> Reply:
+    def handle(self, caller: rules.Caller, method: str, path: str, query: str, body: bytes, headers: dict[str, str]) -> Reply:
         """Answers one request; `path` begins after the prefix.
 
         Raises:
@@ -105,9 +107,7 @@ class CatalogService:
                     self._locations[namespace, name] = json.loads(table.body)["metadata"]["location"]
         return {name: self._locations[namespace, name] for name in names if (namespace, name) in self._locations}
 
-    def _forward(
-        self, target: Target, query: str, body: bytes, headers: dict[str, str], fault: Fault | None
-    ) -> Reply:
+    def _forward(self, target: Target, query: str, body: bytes, headers: dict[str, str], fault: Fault | None) -> Reply:
         if fault is not None:
             _answer_without_forwarding(fault)
         if fault is not None and fault.kind == "late":
@@ -129,6 +129,10 @@ class CatalogService:
         parent = query.replace(urllib.parse.quote(SEPARATOR), "%2E").replace("%1f", "%2E")
         path = target.upstream_path + (f"?{parent}" if query else "")
         reply = self.upstream.send(target.route.method, path, body, kept)
+        if reply.status == 409 and STALE_SEQUENCE in reply.body:
+            reply = Refusal(
+                400, "ValidationException", "Cannot add snapshot with sequence number older than last sequence number"
+            ).reply
         self.injection.count(f"forwarded.{target.route.operation}", f"status.{target.route.operation}.{reply.status}")
         return reply
 

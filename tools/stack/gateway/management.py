@@ -148,9 +148,7 @@ class Management:
             request = validated(body, "CreatePrincipalRequest")["principal"]
             if request["name"] in principals:
                 raise _conflict(f"Principal {request['name']}")
-            principal = Principal(
-                request["name"], secrets.token_hex(8), "", request.get("properties") or {}, []
-            )
+            principal = Principal(request["name"], secrets.token_hex(8), "", request.get("properties") or {}, [])
             secret = self.realm.new_credentials(principal)
             principals[principal.name] = principal
             return json_reply(201, _credentials_json(principal, secret))

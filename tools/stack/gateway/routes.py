@@ -50,8 +50,8 @@ class Target:
 
     @property
     def upstream_path(self) -> str:
-        """The path at the fixture: no prefix, levels of a namespace separated by a dot."""
-        namespace = urllib.parse.quote(".".join(self.namespace or ()), safe=".")
+        """The path at the fixture: no prefix, levels of a namespace separated by an encoded dot."""
+        namespace = "%2E".join(urllib.parse.quote(level, safe="") for level in self.namespace or ())
         table = urllib.parse.quote(self.table or "", safe="")
         return "/v1/" + self.route.pattern.replace("{namespace}", namespace).replace("{table}", table)
 

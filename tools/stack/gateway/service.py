@@ -91,9 +91,7 @@ class Gateway:
         self.injection.count(f"status.token.{reply.status}")
         return reply
 
-    def _manage(
-        self, name: str, realm: Realm, principal: Principal, session: Session, request: Request
-    ) -> Reply:
+    def _manage(self, name: str, realm: Realm, principal: Principal, session: Session, request: Request) -> Reply:
         active = session.roles is None or SERVICE_ADMIN in session.roles
         if not active or SERVICE_ADMIN not in principal.roles:
             raise forbidden(f"Principal '{principal.name}' is not authorized for management")
@@ -116,9 +114,7 @@ class Gateway:
             raise rules.unknown_catalog(prefix)
         grants = realm.grants_of(principal, session.roles, catalog.name)
         caller = rules.Caller(principal.name, catalog, grants)
-        return self.service.handle(
-            caller, request.method, rest, request.query, request.body, request.headers
-        )
+        return self.service.handle(caller, request.method, rest, request.query, request.body, request.headers)
 
     def _control(self, request: Request) -> Reply:
         """Steers tests: `faults` (POST one, DELETE all), `counters` (GET, DELETE), `tokens` (POST settings, DELETE all)."""
