@@ -133,14 +133,24 @@ impl<'a> Request<'a> {
     }
 }
 
-/// Describes those of `topics` that exist. Blocks for up to `timeout`.
+/// Describes those of `topics` that exist, as broker `broker_id` knows them. Blocks for up to `timeout`.
+///
+/// Left to itself the library asks the controller, and waits in vain where there is none to see (a mock). Any broker knows.
 pub(super) fn describe_topics(
     client: &KafkaClient,
+    broker_id: i32,
     topics: &[&str],
     timeout: Duration,
 ) -> Result<Vec<TopicDescription>, KafkaError> {
     let operation = ffi::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS;
     let request = Request::new(client, "describe topics", operation, timeout)?;
+    // SAFETY: the options are live; no room for a text is given.
+    let code = unsafe {
+        ffi::rd_kafka_AdminOptions_set_broker(request.options.as_ptr(), broker_id, ptr::null_mut(), 0)
+    };
+    if code != ffi::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
+        return Err(request.failed(format!("broker {broker_id}: {}", RDKafkaErrorCode::from(code)), false));
+    }
     let names: Result<Vec<CString>, _> = topics.iter().map(|topic| CString::new(*topic)).collect();
     let names = names.map_err(|error| request.failed(format!("topic name: {error}"), false))?;
     let mut pointers: Vec<*const c_char> = names.iter().map(|name| name.as_ptr()).collect();
@@ -322,7 +332,7 @@ pub(super) fn cached_high_watermark(client: &KafkaClient, partition: &TopicParti
     (code == ffi::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR && high >= 0).then_some(high)
 }
 
-fn is_retryable(code: RDKafkaErrorCode) -> bool {
+pub(super) fn is_retryable(code: RDKafkaErrorCode) -> bool {
     matches!(
         code,
         RDKafkaErrorCode::BrokerTransportFailure

@@ -8,6 +8,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use rdkafka::consumer::Consumer as _;
+
 use super::{KafkaClient, KafkaError, admin};
 
 /// A cluster's identity.
@@ -40,7 +42,10 @@ impl KafkaClient {
         ClusterIdentity { cluster_id: self.cluster_id.clone() }
     }
 
-    /// Asks for the identity of `topics`; those that do not exist are left out. Blocks for up to `timeout`.
+    /// Asks for the identity of `topics`; those that do not exist are left out. Blocks for up to twice `timeout`.
+    ///
+    /// Ask again while reading, e.g. before a commit: the client library follows a topic that is deleted and made again,
+    /// and goes on at the old offset if the new topic has reached it.
     ///
     /// # Errors
     /// [`KafkaError::RequestFailed`], retryable while brokers are away.
@@ -52,7 +57,12 @@ impl KafkaClient {
         if topics.is_empty() {
             return Ok(BTreeMap::new());
         }
-        let described = admin::describe_topics(self, topics, timeout)?;
+        let what = "fetch the list of brokers";
+        let metadata = self.consumer.client().fetch_metadata(Some(topics[0]), timeout).map_err(|error| {
+            let retryable = error.rdkafka_error_code().is_some_and(admin::is_retryable);
+            self.request_failed(what, error.to_string(), retryable)
+        })?;
+        let described = admin::describe_topics(self, metadata.orig_broker_id(), topics, timeout)?;
         Ok(described
             .into_iter()
             .map(|topic| {

@@ -47,12 +47,12 @@ impl Cluster {
     fn write(&self, topic: &str, partition: i32, values: std::ops::Range<i64>) {
         for value in values {
             let text = value.to_string();
-            self.send(BaseRecord::to(topic).partition(partition).payload(&text));
+            self.send(BaseRecord::to(topic).partition(partition).payload(text.as_str()));
         }
         self.producer.flush(DEADLINE).unwrap();
     }
 
-    fn send(&self, record: BaseRecord<'_, str, String>) {
+    fn send(&self, record: BaseRecord<'_, str, str>) {
         self.producer.send(record).map_err(|(error, _)| error).unwrap();
     }
 }
