@@ -25,7 +25,7 @@ pub use self::error::CommitError;
 use self::retry::Retry;
 use self::snapshot::{Attempt, Draft};
 use crate::catalog::{Catalog, CommitFailure, LoadedTable};
-use crate::protocol::{Action, Answer, Event, Intent, Machine, Refusal, ResumeFrom, View};
+use crate::protocol::{Action, Answer, Event, Intent, Machine, ResumeFrom, View};
 
 /// How long and how often a commit is tried.
 #[derive(Clone, Debug)]
