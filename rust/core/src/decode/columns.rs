@@ -167,6 +167,14 @@ impl ColumnBuffer {
         }
     }
 
+    /// Returns the last value of a long column.
+    pub(super) fn last_long(&self) -> Option<i64> {
+        match &self.values {
+            Values::Long(values) => values.last().copied(),
+            _ => None,
+        }
+    }
+
     /// Returns the value of a row as part of an identity, without looking whether it is null.
     #[inline]
     pub(super) fn part(&self, row: usize) -> Part<'_> {

@@ -106,7 +106,11 @@ fn not_json(text: &str, error: &serde_json::Error) -> Rejection {
     if has_lone_surrogate(text) {
         return Rejection::new(Reason::LoneSurrogate, "half of a surrogate pair stands alone, which is no text");
     }
-    Rejection::new(Reason::NotJson, format!("value is not JSON: {error}"))
+    let message = error.to_string();
+    if message.starts_with("number out of range") {
+        return Rejection::new(Reason::NumberOutOfRange, "a number is too large for every type");
+    }
+    Rejection::new(Reason::NotJson, format!("value is not JSON: {message}"))
 }
 
 /// Whether an escape `\uD800`..`\uDFFF` lacks its other half.
