@@ -71,6 +71,10 @@ class Worker:
         [key] = self.context["asset_keys"]
         self.raw(line("report_asset_materialization", asset_key=key, metadata=metadata, data_version=None))
 
+    def message(self, argument):
+        """Sends `[method, params]`."""
+        self.raw(line(argument[0], **argument[1]))
+
     def custom(self, payload):
         """Reports a custom message; the text `CONTEXT` stands for the context."""
         self.raw(line("report_custom_message", payload=self.context if payload == "CONTEXT" else payload))

@@ -43,9 +43,7 @@ def test_a_table_that_got_nothing_stays_as_old_as_it_is():
 
 
 def test_a_report_without_tables_or_of_another_asset_makes_no_event():
-    other = dg.MaterializeResult(
-        asset_key="other", metadata={"topics": _table({"topic": "t", "table": "bronze_t", "rows": 1})}
-    )
+    other = dg.MaterializeResult(asset_key="other", metadata={"topics": _table({"topic": "t", "table": "bronze_t", "rows": 1})})
 
     assert table_events(_report(rows=3)) == []
     assert table_events(other) == []

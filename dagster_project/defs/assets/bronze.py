@@ -1,5 +1,7 @@
 """Bronze: the bounded run of the stream worker."""
 
+from importlib.metadata import version
+
 import dagster as dg
 
 from dagster_project.lib.bronze_tables import GROUP, OWNERS
@@ -13,7 +15,7 @@ from dagster_project.resources.stream_worker import StreamWorker
     owners=OWNERS,
     tags={"layer": "bronze"},
     pool="bronze_stream",
-    code_version="0.1.0",
+    code_version=version("streamify"),
 )
 def bronze_streaming_job(
     context: dg.AssetExecutionContext, config: StreamRunConfig, stream_worker: StreamWorker
