@@ -49,7 +49,8 @@ class Polaris:
         Raises:
             BootstrapError: if it fails; stdout, which may hold a secret, is not part of the text.
         """
-        from apache_polaris.cli.polaris_cli import PolarisCli
+        # Imported here, because it takes a second and the package may be missing: see `main`.
+        from apache_polaris.cli.polaris_cli import PolarisCli  # type: ignore[import-untyped]  # no py.typed in 1.8.0
 
         output, errors = io.StringIO(), io.StringIO()
         handler = logging.StreamHandler(errors)
@@ -95,13 +96,25 @@ class Credentials:
             self.entries = json.loads(path.read_text(encoding="utf-8"))["principals"]
 
     def keep(self, name: str, credentials: dict[str, str]) -> None:
-        """Writes one principal's credentials; the file is complete or unchanged, and never readable by others."""
+        """Writes one principal's credentials."""
         self.entries[name] = credentials
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        handle, draft = tempfile.mkstemp(dir=self.path.parent, prefix=f".{self.path.name}.")
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            json.dump({"url": self.url, "principals": self.entries}, file, indent=1)
-        Path(draft).replace(self.path)
+        _write_secretly(self.path, json.dumps({"url": self.url, "principals": self.entries}, indent=1))
+
+    def write_env_file(self, path: Path, name: str) -> None:
+        """Writes one principal's credentials as the variables that the project reads; an equal file is left alone."""
+        entry = self.entries[name]
+        text = f"POLARIS_CLIENT_ID={entry['client_id']}\nPOLARIS_CLIENT_SECRET={entry['client_secret']}\n"
+        if not path.exists() or path.read_text(encoding="utf-8") != text:
+            _write_secretly(path, text)
+
+
+def _write_secretly(path: Path, text: str) -> None:
+    """Writes a file that is complete or unchanged at any moment, and never readable by others."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, draft = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    with os.fdopen(handle, "w", encoding="utf-8") as file:
+        file.write(text)
+    Path(draft).replace(path)
 
 
 def _required(name: str) -> str:
@@ -170,6 +183,8 @@ def bootstrap(arguments: argparse.Namespace) -> None:
         file.write(setup)
         file.flush()
         polaris.run("setup", "apply", file.name)
+    if arguments.env_file is not None:
+        credentials.write_env_file(arguments.env_file, "worker")
     for line in done:
         sys.stdout.write(f"{line}\n")
     sys.stdout.write(f"catalog, namespace, roles and grants are in place; credentials are in {credentials.path}\n")
@@ -182,6 +197,7 @@ def main() -> int:
     parser.add_argument("--realm", default=None, help="realm to send in the header (the server's default)")
     parser.add_argument("--credentials", type=Path, required=True, help="file for the principals' credentials")
     parser.add_argument("--reset", action="append", default=[], choices=PRINCIPALS, help="replace a lost secret")
+    parser.add_argument("--env-file", type=Path, help="file to write the worker's POLARIS_CLIENT_ID and _SECRET to")
     arguments = parser.parse_args()
     try:
         if importlib.util.find_spec("apache_polaris") is None:

@@ -4,16 +4,17 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tools.stack import Stack, StackOptions
-from tools.stack.gateway_component import REALM
-from tools.stack.paths import BOOTSTRAP
+from tools.stack import Stack
+from tools.stack.gateway_component import REALM, GatewayComponent
+from tools.stack.paths import BOOTSTRAP, StatePaths
+from tools.stack.ports import free_ports
 
 pytestmark = pytest.mark.integration
 
@@ -22,23 +23,23 @@ pytestmark = pytest.mark.integration
 class Bootstrap:
     """The script, pointed at an empty server."""
 
-    stack: Stack
+    gateway: GatewayComponent
     credentials: Path
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        root_id, root_secret = self.stack.gateway.root
+        root_id, root_secret = self.gateway.root
         environment = os.environ | {
             "POLARIS_ROOT_CLIENT_ID": root_id,
             "POLARIS_ROOT_CLIENT_SECRET": root_secret,
-            "STREAMIFY_S3_ENDPOINT": self.stack.minio.endpoint.url,
+            "STREAMIFY_S3_ENDPOINT": self.gateway.fixture.store.url,
         }
-        options = ["--url", self.stack.gateway.url, "--realm", REALM, "--credentials", str(self.credentials)]
+        options = ["--url", self.gateway.url, "--realm", REALM, "--credentials", str(self.credentials)]
         command = [sys.executable, str(BOOTSTRAP), *options, *arguments]
         return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
     @property
     def server_state(self) -> dict[str, Any]:
-        file = self.stack.gateway.data / f"realm-{REALM}.json"
+        file = self.gateway.data / f"realm-{REALM}.json"
         found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
         return found
 
@@ -49,23 +50,28 @@ class Bootstrap:
 
 
 @pytest.fixture
-def bootstrap(tmp_path: Path) -> Iterator[Bootstrap]:
-    """A server without catalog and principals."""
-    with Stack(tmp_path / "stack", StackOptions(only=("gateway",), bootstrap=False)) as running:
-        yield Bootstrap(running, tmp_path / "credentials.json")
+def bootstrap(stack: Stack, tmp_path: Path) -> Iterator[Bootstrap]:
+    """A server of this test's own, without catalog and principals, on the shared store and fixture."""
+    gateway = GatewayComponent(StatePaths(tmp_path), free_ports(1), stack.rest, ("root", "a secret for the root"))
+    gateway.start()
+    yield Bootstrap(gateway, tmp_path / "credentials.json")
+    gateway.stop()
 
 
 def test_second_run_changes_nothing_and_no_secret_is_printed(bootstrap: Bootstrap) -> None:
-    first = bootstrap.run()
+    env_file = bootstrap.credentials.with_name("worker.env")
+    first = bootstrap.run("--env-file", str(env_file))
     assert first.returncode == 0, first.stderr
     server, file, written = bootstrap.server_state, bootstrap.credentials.read_bytes(), bootstrap.credentials.stat()
-    second = bootstrap.run()
+    second = bootstrap.run("--env-file", str(env_file))
 
     assert second.returncode == 0, second.stderr
     assert bootstrap.server_state == server
     assert bootstrap.credentials.read_bytes() == file
     assert bootstrap.credentials.stat().st_mtime_ns == written.st_mtime_ns
     assert written.st_mode & 0o777 == 0o600
+    assert env_file.stat().st_mode & 0o777 == 0o600
+    assert bootstrap.secrets[0] in env_file.read_text(encoding="utf-8")
     assert first.stdout.count("created principal") == 3
     assert "created" not in second.stdout
     assert len(bootstrap.secrets) == 3
@@ -127,16 +133,16 @@ def test_credentials_that_others_can_read_are_refused(bootstrap: Bootstrap) -> N
 
 
 def test_server_that_is_down_is_a_clear_error(bootstrap: Bootstrap) -> None:
-    bootstrap.stack.gateway.stop()
+    bootstrap.gateway.stop()
 
     failed = bootstrap.run()
 
     assert failed.returncode == 1
     assert failed.stderr.startswith("error: `polaris principals list` failed")
-    assert bootstrap.stack.gateway.root[1] not in failed.stderr
+    assert bootstrap.gateway.root[1] not in failed.stderr
 
 
-def test_pyiceberg_appends_and_reads_with_the_worker_credentials(stack: Stack, wait_until: Callable[..., None]) -> None:
+def test_pyiceberg_appends_and_reads_with_the_worker_credentials(stack: Stack) -> None:
     import pyarrow as pa
     from pyiceberg.catalog.rest import RestCatalog
 

@@ -116,6 +116,6 @@ def test_refused_connections_come_back_on_the_same_port(proxy: FaultProxy) -> No
 def test_target_that_is_down_resets_the_client() -> None:
     with socket.socket() as reserved:
         reserved.bind(("127.0.0.1", 0))
-        with FaultProxy(reserved.getsockname()[1]) as proxy, connect(proxy) as connection:
-            with pytest.raises(ConnectionResetError):
-                read(connection, 1)
+        target = reserved.getsockname()[1]
+        with FaultProxy(target) as proxy, connect(proxy) as connection, pytest.raises(ConnectionResetError):
+            read(connection, 1)

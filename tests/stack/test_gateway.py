@@ -5,6 +5,7 @@ import json
 import os
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -237,6 +238,32 @@ def test_commit_on_a_stale_base_is_a_conflict(worker: Any, table: str) -> None:
 
     assert worker.commit(table, update, requirements=(stale,)).status == 409
     assert worker.commit(table, update, requirements=(right,)).status == 200
+
+
+def test_concurrent_committers_lose_nothing(log_in: Callable[[str], Any], table: str) -> None:
+    column = {"name": "", "required": False, "type": "long"}
+
+    def add_columns(thread: int) -> None:
+        client = log_in("worker")
+        for number in range(3):
+            while True:
+                metadata = client.load_table(table).json()["metadata"]
+                current = metadata["schemas"][-1]
+                assert metadata["current-schema-id"] == current["schema-id"]
+                field = column | {"id": metadata["last-column-id"] + 1, "name": f"c_{thread}_{number}"}
+                schema = {"type": "struct", "schema-id": 99, "fields": [*current["fields"], field]}
+                base = {"type": "assert-last-assigned-field-id", "last-assigned-field-id": metadata["last-column-id"]}
+                updates = ({"action": "add-schema", "schema": schema}, {"action": "set-current-schema", "schema-id": -1})
+                status = client.commit(table, *updates, requirements=(base,)).status
+                assert status in {200, 409}
+                if status == 200:
+                    break
+
+    with ThreadPoolExecutor(5) as pool:
+        list(pool.map(add_columns, range(5)))
+
+    fields = {field["name"] for field in log_in("worker").load_table(table).json()["metadata"]["schemas"][-1]["fields"]}
+    assert fields == {"a"} | {f"c_{thread}_{number}" for thread in range(5) for number in range(3)}
 
 
 def snapshot(number: int, **more: int) -> dict[str, Any]:
