@@ -40,7 +40,7 @@ demo-stop: ## stop the broker of the demo; the tables stay
 	@$(CARGO_TARGET_DIR)/release/streamify-generate broker stop
 
 ui: build ## open the Dagster UI on http://127.0.0.1:3000 on the demo's tables
-	@$(RUN) python -m dagster_project.home dev
+	@DAGSTER_HOME="$$($(RUN) python -m dagster_project.home)" $(RUN) dg dev --host 127.0.0.1 --port 3000
 
 test: test-rust test-python ## all tests, against real components too
 
