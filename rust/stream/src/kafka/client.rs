@@ -237,6 +237,9 @@ impl KafkaClient {
             .create_with_context(Context::default())
             .map_err(|error| KafkaError::ClientNotCreated { reason: error.to_string() })?;
         let deadline = Instant::now() + settings.connect_wait;
+        // Left alone, librdkafka begins to connect at its first one-second tick if its threads start in an unlucky order
+        // (most often). Any request that finds no broker begins it now; this one does not wait for its answer.
+        let _ = consumer.client().fetch_metadata(None, Duration::ZERO);
         loop {
             let remaining = deadline.saturating_duration_since(Instant::now());
             if let Some(cluster_id) = consumer.client().fetch_cluster_id(remaining.min(SERVE_WAIT)) {
@@ -244,7 +247,7 @@ impl KafkaClient {
                 return Ok(Arc::new(Self { consumer, settings: settings.clone(), cluster_id }));
             }
             // Errors and log lines wait in the main queue; the reason of a refused login is among them.
-            let _ = consumer.poll(Duration::ZERO);
+            let _ = consumer.poll(Duration::from_millis(1));
             if remaining.is_zero() {
                 return Err(KafkaError::BrokersUnreachable {
                     servers: settings.bootstrap_servers.clone(),

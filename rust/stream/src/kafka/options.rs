@@ -76,7 +76,7 @@ pub fn is_secret(option: &str) -> bool {
 /// Parses `key=value` as given to `--kafka-option`; the value may hold further `=`.
 ///
 /// # Errors
-/// [`KafkaError::OptionInvalid`] if there is no `=` or no key; [`KafkaError::OptionRefused`] as [`check`].
+/// [`KafkaError::OptionInvalid`] if there is no `=` or no key; [`KafkaError::OptionRefused`] for an option that is ours.
 pub fn option_from_text(text: &str) -> Result<(String, String), KafkaError> {
     let parts = text.split_once('=').map(|(key, value)| (key.trim(), value));
     let Some((key, value)) = parts.filter(|(key, _)| !key.is_empty()) else {
