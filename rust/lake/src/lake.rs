@@ -6,6 +6,7 @@ use std::time::Duration;
 use iceberg::spec::TableMetadata;
 use iceberg::{TableCreation, TableRequirement, TableUpdate};
 use streamify_core::contract::{Column, Contract};
+use streamify_core::dead_letter;
 use tracing::info;
 
 use crate::catalog::{self, Catalog, CatalogError, CommitFailure, LoadedTable};
@@ -43,6 +44,19 @@ impl TableSpec {
             identity: ["_source_epoch", "_kafka_partition", "_kafka_offset"].map(str::to_owned).to_vec(),
             partitioning: contract.partition.into(),
             sort_key: contract.sort_key.clone(),
+            properties: Vec::new(),
+        }
+    }
+
+    /// Returns the table of records that could not be decoded.
+    pub fn dead_letters() -> Self {
+        Self {
+            name: dead_letter::TABLE.to_owned(),
+            doc: "One row per record that could not be decoded, with all its bytes".to_owned(),
+            columns: dead_letter::columns(),
+            identity: Vec::new(),
+            partitioning: Partitioning::Identity("event_date".to_owned()),
+            sort_key: Vec::new(),
             properties: Vec::new(),
         }
     }

@@ -218,6 +218,23 @@ mod tests {
     }
 
     #[test]
+    fn a_file_that_someone_else_holds_is_busy_and_nothing_is_changed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("c.db");
+        let database = Database::open(&path, "lakehouse", "streamify").unwrap();
+        database.insert("t", "a").unwrap();
+        database.with(|connection| connection.busy_timeout(Duration::ZERO)).unwrap();
+        let other = Connection::open(&path).unwrap();
+        other.execute_batch("BEGIN IMMEDIATE").unwrap();
+
+        let error = database.swap("t", "a", "b").unwrap_err();
+        other.execute_batch("ROLLBACK").unwrap();
+
+        assert!(error.is_busy(), "{error}");
+        assert_eq!(database.location("t").unwrap().as_deref(), Some("a"));
+    }
+
+    #[test]
     fn views_are_not_tables() {
         let folder = tempfile::tempdir().unwrap();
         let database = Database::open(&folder.path().join("c.db"), "lakehouse", "streamify").unwrap();
