@@ -156,9 +156,12 @@ fn value(
     row: usize,
     column: &mut ColumnBuffer,
 ) -> Option<(usize, bool)> {
-    if !is_quoted && *line.get(at)? == b'n' {
-        return Some((literal(line, at, b"null")?, false));
-    }
+    // A key learned before a value without quotes also fits before one with them.
+    let (is_quoted, at) = match *line.get(at)? {
+        b'n' if !is_quoted => return Some((literal(line, at, b"null")?, false)),
+        b'"' if !is_quoted => (true, at + 1),
+        _ => (is_quoted, at),
+    };
     if is_quoted && field.kind != FieldKind::String {
         return quoted_whole(field, line, at, row, column);
     }

@@ -52,7 +52,11 @@ fn ids_are_pinned() {
     let null_user = EventIdentity { user: Part::Null, ..identity() };
     let run = EventIdentity { run_id: b"7f3a", ..identity() };
     let ids = [identity().event_id(), null_user.event_id(), run.event_id()];
-    insta::assert_snapshot!(ids.join("\n"), @"");
+    insta::assert_snapshot!(ids.join("\n"), @r"
+    5e6254b7c54c942c6c67511797b52ef8
+    f7ae78c44a06e863887332d230c007ca
+    2015cd8feb9dc7611eae50356bab9fa7
+    ");
 }
 
 #[test]
@@ -89,8 +93,13 @@ fn different_events_have_different_messages() {
 
 #[test]
 fn the_older_id_joins_what_is_not_null() {
-    let digest = |text: &str| format!("{:x}", Sha256::digest(text.as_bytes()));
-    assert_eq!(legacy_event_id(Part::Number(42), Part::Number(97), 5), digest("42_97_5"));
-    assert_eq!(legacy_event_id(Part::Null, Part::Number(97), 5), digest("97_5"));
-    assert_eq!(legacy_event_id(Part::Text(b"u"), Part::Text(b"s"), -1), digest("u_s_-1"));
+    // The digests are those of `printf 42_97_5 | sha256sum`, and so on.
+    let cases = [
+        (Part::Number(42), Part::Number(97), 5, "ee8392d1ace5675b32cba6dfcb8acf902b6fa39a766b5f6384c1b54f7825e3ae"),
+        (Part::Null, Part::Number(97), 5, "ef13c4c0ab8ef60372b0404a2dbef769cf1882fca1560846e1e562ca8bc6ea46"),
+        (Part::Text(b"u"), Part::Text(b"s"), -1, "d33ee76050dc5513ccdd9e43a04c21eb0d5ff1ad03812193aed41cffbf97055c"),
+    ];
+    for (user, session, time_ms, expected) in cases {
+        assert_eq!(legacy_event_id(user, session, time_ms), expected);
+    }
 }
