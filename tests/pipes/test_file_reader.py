@@ -1,5 +1,6 @@
 """Our reader of the file channel."""
 
+import json
 import random
 from pathlib import Path
 
@@ -90,6 +91,36 @@ def test_the_exception_the_worker_closed_with_is_kept_with_its_causes(reader, ha
 
     assert reader.journal.error == "commit failed\n  caused by: catalog is away"
     assert reader.journal.last_error == "first sign"
+
+
+def _numbered(line: str, seq: int, writer: str = "w") -> str:
+    return json.dumps({**json.loads(line), "seq": seq, "writer": writer})
+
+
+def test_a_repeated_message_is_passed_over_and_a_restarted_writer_is_not(reader, handler, custom):
+    lines = [_numbered(custom("a"), 1), _numbered(custom("b"), 2), _numbered(custom("b"), 2), _numbered(custom("c"), 1, "w2")]
+
+    with reader.read_messages(handler) as params:
+        _append(params, "\n".join(lines))
+
+    assert handler.payloads == ["a", "b", "c"]
+    assert reader.journal.losses == []
+
+
+def test_a_missing_number_is_a_loss(reader, handler, custom):
+    with reader.read_messages(handler) as params:
+        _append(params, _numbered(custom("a"), 1) + "\n" + _numbered(custom("d"), 4))
+
+    assert handler.payloads == ["a", "d"]
+    assert reader.journal.losses == ["2 messages before number 4 of writer w are missing"]
+
+
+def test_an_unreadable_line_accounts_for_its_number(reader, handler, custom):
+    with reader.read_messages(handler) as params:
+        _append(params, _numbered(custom("a"), 1) + "\ngarbage\n" + _numbered(custom("c"), 3))
+
+    assert handler.payloads == ["a", "c"]
+    assert (reader.journal.num_refused, reader.journal.losses) == (1, [])
 
 
 def test_the_death_of_the_reader_is_a_loss(log, handler):

@@ -1,5 +1,8 @@
 """What one Pipes session has heard so far, and the delivery of single lines to Dagster's message handler.
 
+Our writer numbers its messages, beside the protocol's own fields: `writer` (a random id of the process) and `seq` (1, 2, 3 …).
+By them a repeated message is passed over and a missing one is a loss; other writers' messages are taken as they come.
+
 Guarantees: whatever a worker writes, `MessageSink.deliver` does not raise. A line Dagster cannot take costs one warning and
 is counted; the lines after it are still read. Dagster's own readers die on such a line and the run still succeeds.
 """
@@ -37,11 +40,28 @@ class SessionJournal:
     closed_exception: str | None = None
     last_error: str | None = None
     losses: list[str] = field(default_factory=list)
+    unreadable_since_last: int = 0
+    last_seq_by_writer: dict[str, int] = field(default_factory=dict)
 
     @property
     def error(self) -> str | None:
         """The worker's own words for its failure: the exception it closed with, else its last message of level ERROR."""
         return self.closed_exception or self.last_error
+
+    def is_repeated(self, message: dict[str, Any]) -> bool:
+        """Returns whether `message` was seen before; a gap before it is a loss, unless unreadable lines explain it."""
+        writer, seq = message.get("writer"), message.get("seq")
+        if not isinstance(writer, str) or not isinstance(seq, int):
+            return False
+        last = self.last_seq_by_writer.get(writer, 0)
+        if seq <= last:
+            return True
+        num_missing = seq - last - 1 - self.unreadable_since_last
+        if num_missing > 0:
+            self.losses.append(f"{num_missing} messages before number {seq} of writer {writer} are missing")
+        self.last_seq_by_writer[writer] = seq
+        self.unreadable_since_last = 0
+        return False
 
     def note(self, message: dict[str, Any]) -> None:
         """Takes note of a message that is well-formed at the level of the envelope."""
@@ -73,10 +93,13 @@ class MessageSink:
         try:
             message = json.loads(line)
         except ValueError as error:
+            self.journal.unreadable_since_last += 1
             self._refuse(line, error)
             return
         if not isinstance(message, dict) or PIPES_PROTOCOL_VERSION_FIELD not in message:
             self._refuse(line, ValueError("not a Pipes message"))
+            return
+        if self.journal.is_repeated(message):
             return
         try:
             self.journal.note(message)
