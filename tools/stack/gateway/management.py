@@ -1,15 +1,14 @@
 """The part of Polaris' management API that a bootstrap needs: catalogs, principals, roles, grants.
 
 Request bodies are validated with the models of the official SDK where that is installed, so that what passes here
-has the form that a Polaris server expects.
+has the form that a Polaris server expects: see `forms`.
 """
 
-import importlib
-import json
 import secrets
 from collections.abc import Callable
 from typing import Any
 
+from tools.stack.gateway.forms import catalog_json, credentials_json, principal_json, role_json, validated
 from tools.stack.gateway.realm import (
     CATALOG_ADMIN,
     SERVICE_ADMIN,
@@ -19,33 +18,9 @@ from tools.stack.gateway.realm import (
     PrincipalRole,
     Realm,
 )
-from tools.stack.gateway.refusal import Refusal, Reply, bad_request, json_reply, not_found
+from tools.stack.gateway.refusal import Refusal, Reply, json_reply, not_found
 
-Json = dict[str, Any]
 ADMIN_GRANTS = ("CATALOG_MANAGE_ACCESS", "CATALOG_MANAGE_METADATA")
-
-
-def validated(body: bytes, model: str) -> Json:
-    """Returns a request body that has the form of an SDK model.
-
-    Raises:
-        Refusal: 400, if it has not.
-    """
-    try:
-        payload = json.loads(body)
-    except ValueError as error:
-        raise bad_request(f"Cannot parse the request body: {error}") from error
-    try:
-        models = importlib.import_module("apache_polaris.sdk.management")
-    except ImportError:
-        return dict(payload)
-    try:
-        checked = getattr(models, model).from_dict(payload)
-    except ValueError as error:
-        raise bad_request(f"{model}: {error}") from error
-    if checked is None:
-        raise bad_request(f"{model}: the body is empty")
-    return dict(payload)
 
 
 def _conflict(what: str) -> Refusal:
@@ -103,16 +78,16 @@ class Management:
             catalog.roles[CATALOG_ADMIN] = CatalogRole(CATALOG_ADMIN, grants=grants)
             catalogs[catalog.name] = catalog
             self.realm.principal_roles[SERVICE_ADMIN].catalog_roles.append([catalog.name, CATALOG_ADMIN])
-            return json_reply(201, _catalog_json(catalog))
+            return json_reply(201, catalog_json(catalog))
         if len(segments) == 1:
-            return json_reply(200, {"catalogs": [_catalog_json(catalog) for catalog in catalogs.values()]})
+            return json_reply(200, {"catalogs": [catalog_json(catalog) for catalog in catalogs.values()]})
         catalog = _find(catalogs, segments[1], "Catalog")
         if method == "DELETE":
             del catalogs[catalog.name]
             for role in self.realm.principal_roles.values():
                 role.catalog_roles = [pair for pair in role.catalog_roles if pair[0] != catalog.name]
             return Reply(204)
-        return json_reply(200, _catalog_json(catalog))
+        return json_reply(200, catalog_json(catalog))
 
     def _catalog_roles(self, method: str, segments: list[str], body: bytes) -> Reply:
         roles = _find(self.realm.catalogs, segments[1], "Catalog").roles
@@ -121,14 +96,14 @@ class Management:
             if request["name"] in roles:
                 raise _conflict(f"CatalogRole {request['name']}")
             roles[request["name"]] = CatalogRole(request["name"], request.get("properties") or {})
-            return json_reply(201, _role_json(roles[request["name"]]))
+            return json_reply(201, role_json(roles[request["name"]]))
         if len(segments) == 3:
-            return json_reply(200, {"roles": [_role_json(role) for role in roles.values()]})
+            return json_reply(200, {"roles": [role_json(role) for role in roles.values()]})
         role = _find(roles, segments[3], "CatalogRole")
         if method == "DELETE":
             del roles[role.name]
             return Reply(204)
-        return json_reply(200, _role_json(role))
+        return json_reply(200, role_json(role))
 
     def _grants(self, method: str, segments: list[str], body: bytes) -> Reply:
         role = _find(_find(self.realm.catalogs, segments[1], "Catalog").roles, segments[3], "CatalogRole")
@@ -151,23 +126,23 @@ class Management:
             principal = Principal(request["name"], secrets.token_hex(8), "", request.get("properties") or {}, [])
             secret = self.realm.new_credentials(principal)
             principals[principal.name] = principal
-            return json_reply(201, _credentials_json(principal, secret))
+            return json_reply(201, credentials_json(principal, secret))
         if len(segments) == 1:
-            return json_reply(200, {"principals": [_principal_json(entry) for entry in principals.values()]})
+            return json_reply(200, {"principals": [principal_json(entry) for entry in principals.values()]})
         principal = _find(principals, segments[1], "Principal")
         if method == "DELETE":
             del principals[principal.name]
             return Reply(204)
-        return json_reply(200, _principal_json(principal))
+        return json_reply(200, principal_json(principal))
 
     def _new_secret(self, _method: str, segments: list[str], _body: bytes) -> Reply:
         principal = _find(self.realm.principals, segments[1], "Principal")
-        return json_reply(200, _credentials_json(principal, self.realm.new_credentials(principal)))
+        return json_reply(200, credentials_json(principal, self.realm.new_credentials(principal)))
 
     def _assigned_roles(self, method: str, segments: list[str], body: bytes) -> Reply:
         principal = _find(self.realm.principals, segments[1], "Principal")
         if method == "GET":
-            roles = [_role_json(self.realm.principal_roles[name]) for name in principal.roles]
+            roles = [role_json(self.realm.principal_roles[name]) for name in principal.roles]
             return json_reply(200, {"roles": roles})
         name = validated(body, "GrantPrincipalRoleRequest")["principalRole"]["name"]
         _find(self.realm.principal_roles, name, "PrincipalRole")
@@ -182,49 +157,25 @@ class Management:
             if request["name"] in roles:
                 raise _conflict(f"PrincipalRole {request['name']}")
             roles[request["name"]] = PrincipalRole(request["name"], request.get("properties") or {})
-            return json_reply(201, _role_json(roles[request["name"]]))
+            return json_reply(201, role_json(roles[request["name"]]))
         if len(segments) == 1:
-            return json_reply(200, {"roles": [_role_json(role) for role in roles.values()]})
+            return json_reply(200, {"roles": [role_json(role) for role in roles.values()]})
         role = _find(roles, segments[1], "PrincipalRole")
         if method == "DELETE":
             del roles[role.name]
             for principal in self.realm.principals.values():
                 principal.roles = [name for name in principal.roles if name != role.name]
             return Reply(204)
-        return json_reply(200, _role_json(role))
+        return json_reply(200, role_json(role))
 
     def _assigned_catalog_roles(self, method: str, segments: list[str], body: bytes) -> Reply:
         role = _find(self.realm.principal_roles, segments[1], "PrincipalRole")
         catalog = _find(self.realm.catalogs, segments[3], "Catalog")
         if method == "GET":
             held = [name for owner, name in role.catalog_roles if owner == catalog.name]
-            return json_reply(200, {"roles": [_role_json(catalog.roles[name]) for name in held]})
+            return json_reply(200, {"roles": [role_json(catalog.roles[name]) for name in held]})
         name = validated(body, "GrantCatalogRoleRequest")["catalogRole"]["name"]
         _find(catalog.roles, name, "CatalogRole")
         if [catalog.name, name] not in role.catalog_roles:
             role.catalog_roles.append([catalog.name, name])
         return Reply(201)
-
-
-def _catalog_json(catalog: Catalog) -> Json:
-    return {
-        "type": "INTERNAL",
-        "name": catalog.name,
-        "properties": catalog.properties,
-        "storageConfigInfo": catalog.storage,
-        "entityVersion": 1,
-    }
-
-
-def _role_json(role: PrincipalRole | CatalogRole) -> Json:
-    return {"name": role.name, "properties": role.properties, "entityVersion": 1}
-
-
-def _principal_json(principal: Principal) -> Json:
-    names = {"name": principal.name, "clientId": principal.client_id}
-    return {**names, "properties": principal.properties, "entityVersion": 1}
-
-
-def _credentials_json(principal: Principal, secret: str) -> Json:
-    credentials = {"clientId": principal.client_id, "clientSecret": secret}
-    return {"principal": _principal_json(principal), "credentials": credentials}

@@ -1,4 +1,4 @@
-"""Polaris' rules for catalog requests that the fixture does not know: privileges, delegation, names, locations, purge."""
+"""Polaris' rules for catalog requests that the fixture does not know: privileges, delegation, names, purge (locations: beside)."""
 
 import json
 import urllib.parse
@@ -11,7 +11,6 @@ from tools.stack.gateway.refusal import Refusal, bad_request, forbidden, not_fou
 from tools.stack.gateway.routes import Target, name_fault
 
 Json = dict[str, Any]
-PATH_PROPERTIES = ("write.data.path", "write.metadata.path")
 PURGE_PROPERTIES = ("polaris.config.drop-with-purge.enabled", "drop-with-purge.enabled")
 
 
@@ -125,53 +124,6 @@ def check_names(names: list[object]) -> None:
         fault = name_fault(name)
         if fault is not None:
             raise Refusal(400, "IllegalArgumentException", fault)
-
-
-def is_under(location: str, parent: str) -> bool:
-    """Returns whether a location is, or lies below, another."""
-    return (location.rstrip("/") + "/").startswith(parent.rstrip("/") + "/")
-
-
-def check_locations(catalog: Catalog, namespace_location: str, request: Json, siblings: dict[str, str]) -> None:
-    """Refuses locations outside the catalog's or the namespace's, and such as overlap another table's.
-
-    Args:
-        catalog: whose allowed locations hold.
-        namespace_location: under which the table must lie.
-        request: what a create request asks for.
-        siblings: location of each other table of the namespace, by name.
-
-    Raises:
-        Refusal: 403.
-    """
-    name = request["name"]
-    location = str(request.get("location") or f"{namespace_location}/{name}")
-    properties = request.get("properties") or {}
-    for wanted in [location, *(properties[key] for key in PATH_PROPERTIES if key in properties)]:
-        allowed = any(is_under(wanted, parent) for parent in catalog.allowed_locations)
-        if not allowed or not is_under(wanted, namespace_location):
-            raise forbidden(f"Invalid locations '[{wanted}]' for identifier '{name}': not under {namespace_location}")
-    for sibling, taken in siblings.items():
-        if sibling != name and (is_under(location, taken) or is_under(taken, location)):
-            raise forbidden(
-                f"Unable to create entity at location '{location}' "
-                f"because it conflicts with existing table or namespace at {taken}"
-            )
-
-
-def check_update_locations(namespace_location: str, request: Json) -> None:
-    """Refuses commits that move a table, or its data or metadata, out of its namespace.
-
-    Raises:
-        Refusal: 403.
-    """
-    for update in request.get("updates", []):
-        wanted = [update.get("location")] if update.get("action") == "set-location" else []
-        if update.get("action") == "set-properties":
-            wanted = [update.get("updates", {}).get(key) for key in PATH_PROPERTIES]
-        for location in wanted:
-            if location and not is_under(location, namespace_location):
-                raise forbidden(f"Invalid locations '[{location}]': not under {namespace_location}")
 
 
 def client_config(catalog: Catalog) -> dict[str, str]:
