@@ -1,4 +1,4 @@
-"""Polaris' rules for catalog requests that the fixture does not know: privileges, delegation, names, purge (locations: beside)."""
+"""Polaris' rules that the fixture does not know: privileges, delegation, names, purge (locations: beside)."""
 
 import json
 import urllib.parse
