@@ -1,5 +1,7 @@
 //! Embeds every `contracts/*.toml` into the crate, so that a further topic needs one new file and no code.
 
+#![expect(clippy::print_stdout, reason = "cargo is told on standard output")]
+
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::{env, fs, io};
@@ -9,9 +11,8 @@ fn main() -> io::Result<()> {
     let contracts = crate_folder.join("../../contracts").canonicalize()?;
     println!("cargo::rerun-if-changed={}", contracts.display());
 
-    let mut files: Vec<PathBuf> = fs::read_dir(&contracts)?
-        .map(|entry| entry.map(|entry| entry.path()))
-        .collect::<Result<_, _>>()?;
+    let mut files: Vec<PathBuf> =
+        fs::read_dir(&contracts)?.map(|entry| entry.map(|entry| entry.path())).collect::<Result<_, _>>()?;
     files.retain(|path| path.extension().is_some_and(|extension| extension == "toml"));
     files.sort();
 

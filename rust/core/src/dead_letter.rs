@@ -60,14 +60,24 @@ pub fn columns() -> Vec<Column> {
         Column::new("offset", Long, false, "Kafka offset."),
         Column::new("timestamp", Timestamp, true, "Kafka timestamp, UTC."),
         Column::new("key", Binary, true, "Kafka key."),
-        Column::new("headers", String, false, "Kafka headers: JSON array of objects with `name` and `text`, or `hex` where the bytes are not UTF-8."),
+        Column::new(
+            "headers",
+            String,
+            false,
+            "Kafka headers: JSON array of objects with `name` and `text`, or `hex` where the bytes are not UTF-8.",
+        ),
         Column::new("value", Binary, true, "Kafka value, every byte of it; null for a tombstone."),
         Column::new("reason", String, false, "Why it could not be decoded, as a code."),
         Column::new("message", String, false, "Why it could not be decoded, in words, without values."),
         Column::new("contract_version", Int, false, "Version of the contract that refused it."),
         Column::new("source_epoch", Int, false, "Source epoch, as `_source_epoch` in bronze."),
         Column::new("processing_time", Timestamp, false, "When the worker refused it, UTC."),
-        Column::new("event_date", Date, false, "Date of the Kafka timestamp, UTC; 1970-01-01 where it has none between the years 2000 and 2100."),
+        Column::new(
+            "event_date",
+            Date,
+            false,
+            "Date of the Kafka timestamp, UTC; 1970-01-01 where it has none between the years 2000 and 2100.",
+        ),
         Column::new("replayed", Boolean, false, "Whether it was decoded and landed in bronze after a fix."),
     ]
 }
@@ -77,8 +87,12 @@ pub fn columns() -> Vec<Column> {
 /// # Errors
 /// Those of [`RecordBatch::try_new`].
 pub fn to_batch(rows: &[DeadLetter], processing_time_us: i64) -> Result<RecordBatch, ArrowError> {
-    let texts = |text: fn(&DeadLetter) -> &str| Arc::new(StringArray::from_iter_values(rows.iter().map(text))) as ArrayRef;
-    let ints = |int: fn(&DeadLetter) -> i32| Arc::new(Int32Array::from_iter_values(rows.iter().map(int))) as ArrayRef;
+    let texts = |text: fn(&DeadLetter) -> &str| {
+        Arc::new(StringArray::from_iter_values(rows.iter().map(text))) as ArrayRef
+    };
+    let ints = |int: fn(&DeadLetter) -> i32| {
+        Arc::new(Int32Array::from_iter_values(rows.iter().map(int))) as ArrayRef
+    };
     let timestamps = rows.iter().map(|row| row.timestamp_ms.map(|ms| ms.saturating_mul(1000)));
     let timestamps = TimestampMicrosecondArray::from_iter(timestamps).with_timezone("+00:00");
     let processing_times = TimestampMicrosecondArray::from_value(processing_time_us, rows.len());
@@ -139,7 +153,11 @@ mod tests {
             offset: 1391,
             timestamp_ms: Some(1_793_000_000_926),
             key: None,
-            headers: vec![("run_id".into(), Some(b"a1".to_vec())), ("raw".into(), Some(vec![0xFF])), ("none".into(), None)],
+            headers: vec![
+                ("run_id".into(), Some(b"a1".to_vec())),
+                ("raw".into(), Some(vec![0xFF])),
+                ("none".into(), None),
+            ],
             value: Some(b"{\xFF".to_vec()),
             reason: Reason::NotUtf8,
             message: "value is not UTF-8".into(),
@@ -150,11 +168,13 @@ mod tests {
 
     #[test]
     fn every_byte_of_the_record_is_kept() {
-        let batch = to_batch(&[letter(), DeadLetter { value: None, timestamp_ms: None, ..letter() }], 5).unwrap();
+        let batch =
+            to_batch(&[letter(), DeadLetter { value: None, timestamp_ms: None, ..letter() }], 5).unwrap();
         assert_eq!(batch.column_by_name("value").unwrap().as_binary::<i32>().value(0), b"{\xFF");
         assert!(batch.column_by_name("value").unwrap().is_null(1));
         assert_eq!(batch.column_by_name("offset").unwrap().as_primitive::<Int64Type>().value(0), 1391);
-        let timestamps = batch.column_by_name("timestamp").unwrap().as_primitive::<TimestampMicrosecondType>();
+        let timestamps =
+            batch.column_by_name("timestamp").unwrap().as_primitive::<TimestampMicrosecondType>();
         assert_eq!(timestamps.value(0), 1_793_000_000_926_000);
         assert!(timestamps.is_null(1));
         assert_eq!(
@@ -168,7 +188,10 @@ mod tests {
     fn a_senseless_kafka_timestamp_opens_no_partition_of_its_own() {
         let far = DeadLetter { timestamp_ms: Some(i64::MAX), ..letter() };
         let batch = to_batch(&[letter(), far], 0).unwrap();
-        assert_eq!(batch.column_by_name("event_date").unwrap().as_primitive::<Date32Type>().values(), &[20_752, 0]);
+        assert_eq!(
+            batch.column_by_name("event_date").unwrap().as_primitive::<Date32Type>().values(),
+            &[20_752, 0]
+        );
     }
 
     #[test]

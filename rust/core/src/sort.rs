@@ -73,7 +73,9 @@ pub fn split_by_partition(
     for (row, key) in (0_u32..).zip(&keys) {
         rows.entry(*key).or_default().push(row);
     }
-    rows.into_iter().map(|(key, rows)| Ok((key, take_record_batch(batch, &UInt32Array::from(rows))?))).collect()
+    rows.into_iter()
+        .map(|(key, rows)| Ok((key, take_record_batch(batch, &UInt32Array::from(rows))?)))
+        .collect()
 }
 
 fn column<'a>(batch: &'a RecordBatch, name: &str) -> Result<&'a ArrayRef, ArrowError> {
@@ -98,7 +100,9 @@ struct Ranks {
 fn ranks(array: &ArrayRef) -> Option<Ranks> {
     let values: Vec<i64> = match array.as_primitive_opt::<Int64Type>() {
         Some(longs) => longs.values().to_vec(),
-        None => array.as_primitive_opt::<Int32Type>()?.values().iter().map(|value| i64::from(*value)).collect(),
+        None => {
+            array.as_primitive_opt::<Int32Type>()?.values().iter().map(|value| i64::from(*value)).collect()
+        }
     };
     let is_valid = |row: usize| array.is_valid(row);
     let present = || (0..values.len()).filter(|row| is_valid(*row)).map(|row| values[row]);

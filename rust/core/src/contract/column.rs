@@ -129,14 +129,34 @@ pub fn schema_of(columns: &[Column]) -> SchemaRef {
 pub(crate) fn derived_columns() -> Vec<Column> {
     use ColumnType::{Date, Int, Long, String, Timestamp};
     vec![
-        Column::new("event_id", String, false, "Identity of the event, 32 hex digits; equal for each delivery of the same event."),
+        Column::new(
+            "event_id",
+            String,
+            false,
+            "Identity of the event, 32 hex digits; equal for each delivery of the same event.",
+        ),
         Column::new("event_ts", Timestamp, false, "Event time, UTC."),
         Column::new("event_date", Date, false, "Date of the event time, UTC."),
         Column::new("_kafka_partition", Int, false, "Kafka partition the record came from."),
-        Column::new("_kafka_offset", Long, false, "Kafka offset of the record; unique with `_source_epoch` and `_kafka_partition`."),
+        Column::new(
+            "_kafka_offset",
+            Long,
+            false,
+            "Kafka offset of the record; unique with `_source_epoch` and `_kafka_partition`.",
+        ),
         Column::new("_kafka_timestamp", Timestamp, true, "Kafka timestamp of the record, UTC."),
-        Column::new("_source_epoch", Int, false, "0, and 1 more at each adoption of a re-created topic or another cluster."),
-        Column::new("_run_id", String, true, "Producer run from the header `run_id`; part of the identity of events, sessions and people."),
+        Column::new(
+            "_source_epoch",
+            Int,
+            false,
+            "0, and 1 more at each adoption of a re-created topic or another cluster.",
+        ),
+        Column::new(
+            "_run_id",
+            String,
+            true,
+            "Producer run from the header `run_id`; part of the identity of events, sessions and people.",
+        ),
         Column::new("_processing_time", Timestamp, false, "When the worker decoded the record, UTC."),
         Column::new("_extras", String, true, "JSON object of the fields the contract does not know."),
     ]

@@ -199,7 +199,8 @@ impl Check<'_> {
         if !snake(&contract.table) {
             return self.invalid(format!("table `{}` is not snake_case", contract.table));
         }
-        if contract.topic.is_empty() || contract.topic.len() > 249 || !contract.topic.bytes().all(topic_byte) {
+        if contract.topic.is_empty() || contract.topic.len() > 249 || !contract.topic.bytes().all(topic_byte)
+        {
             return self.invalid(format!("`{}` is not a topic name", contract.topic));
         }
         if contract.version == 0 {
@@ -217,7 +218,10 @@ impl Check<'_> {
     fn field(&self, field: &Field) -> Result<(), ContractError> {
         for name in field.aliases.iter().chain([&field.name, &field.column]) {
             if !is_plain(name) {
-                return self.invalid_field(&field.name, format!("has the name `{name}` (expected plain text without quotes)"));
+                return self.invalid_field(
+                    &field.name,
+                    format!("has the name `{name}` (expected plain text without quotes)"),
+                );
             }
         }
         if field.doc.trim().is_empty() {
@@ -237,19 +241,25 @@ impl Check<'_> {
     fn names_are_unique(&self, contract: &Contract) -> Result<(), ContractError> {
         let mut wire_names = HashSet::new();
         let aliases = |field: &Field| field.aliases.clone();
-        let wire = contract.fields.iter().flat_map(|field| [vec![field.name.clone()], aliases(field)].concat());
+        let wire =
+            contract.fields.iter().flat_map(|field| [vec![field.name.clone()], aliases(field)].concat());
         for name in wire.chain(contract.splits.iter().map(|split| split.name.clone())) {
             if wire_names.contains(&name) {
-                return self.invalid_field(&name, "is on the wire twice (names, aliases and splits are one set)");
+                return self
+                    .invalid_field(&name, "is on the wire twice (names, aliases and splits are one set)");
             }
             wire_names.insert(name);
         }
         // Engines compare column names without case, so `TS` beside `ts` would not load.
-        let mut columns: HashSet<String> = column::derived_columns().into_iter().map(|column| column.name).collect();
+        let mut columns: HashSet<String> =
+            column::derived_columns().into_iter().map(|column| column.name).collect();
         columns.insert(LEGACY_EVENT_ID.to_owned());
         for field in &contract.fields {
             if !columns.insert(field.column.to_lowercase()) {
-                return self.invalid_field(&field.name, format!("has the column `{}`, which is taken", field.column));
+                return self.invalid_field(
+                    &field.name,
+                    format!("has the column `{}`, which is taken", field.column),
+                );
             }
         }
         Ok(())
@@ -274,8 +284,12 @@ impl Check<'_> {
         let identity = &contract.identity;
         for name in [&identity.session, &identity.item] {
             let field = self.known(contract, name, "identity")?;
-            if !field.required || !matches!(field.kind, FieldKind::Int | FieldKind::Long | FieldKind::String) {
-                return self.invalid_field(name, "is part of the identity, so it must be required, and an int, long or string");
+            if !field.required || !matches!(field.kind, FieldKind::Int | FieldKind::Long | FieldKind::String)
+            {
+                return self.invalid_field(
+                    name,
+                    "is part of the identity, so it must be required, and an int, long or string",
+                );
             }
         }
         if let Some(page) = &identity.page
@@ -288,7 +302,10 @@ impl Check<'_> {
         }
         let user = self.known(contract, &identity.user, "identity")?;
         if !matches!(user.kind, FieldKind::Int | FieldKind::Long | FieldKind::String) {
-            return self.invalid_field(&identity.user, "is part of the identity, so it must be an int, long or string");
+            return self.invalid_field(
+                &identity.user,
+                "is part of the identity, so it must be an int, long or string",
+            );
         }
         Ok(())
     }
@@ -333,7 +350,12 @@ impl Check<'_> {
         }
     }
 
-    fn text_field<'c>(&self, contract: &'c Contract, name: &str, part: &str) -> Result<&'c Field, ContractError> {
+    fn text_field<'c>(
+        &self,
+        contract: &'c Contract,
+        name: &str,
+        part: &str,
+    ) -> Result<&'c Field, ContractError> {
         let field = self.known(contract, name, part)?;
         if field.kind == FieldKind::String {
             return Ok(field);

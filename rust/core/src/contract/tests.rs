@@ -86,7 +86,8 @@ fn the_four_topics_are_built_in() {
 
 #[test]
 fn every_documented_field_stands_on_its_topic() {
-    let always = ["ts", "sessionId", "level", "itemInSession", "city", "zip", "state", "userAgent", "lon", "lat"];
+    let always =
+        ["ts", "sessionId", "level", "itemInSession", "city", "zip", "state", "userAgent", "lon", "lat"];
     let user = ["userId", "lastName", "firstName", "gender", "registration", "tag"];
     let own: [(&str, &[&str]); 4] = [
         ("listen_events", &["auth", "artist", "song", "duration"]),
@@ -111,9 +112,23 @@ fn columns_are_payload_then_derived() {
     assert_eq!(
         names,
         [
-            "at", "session", "position", "listener", "price_usd", "skipped", "event_id", "event_ts", "event_date",
-            "_kafka_partition", "_kafka_offset", "_kafka_timestamp", "_source_epoch", "_run_id",
-            "_processing_time", "_extras", "_legacy_event_id"
+            "at",
+            "session",
+            "position",
+            "listener",
+            "price_usd",
+            "skipped",
+            "event_id",
+            "event_ts",
+            "event_date",
+            "_kafka_partition",
+            "_kafka_offset",
+            "_kafka_timestamp",
+            "_source_epoch",
+            "_run_id",
+            "_processing_time",
+            "_extras",
+            "_legacy_event_id"
         ]
     );
     assert_eq!(contract.columns().len() + 1, names.len());
@@ -135,7 +150,10 @@ fn a_folder_of_contracts_is_loaded_by_file_name() {
 
     fs::write(folder.path().join("copy.toml"), FIFTH).unwrap();
     let twice = load_dir(folder.path()).unwrap_err();
-    assert_eq!(twice.to_string(), "invalid contract `copy.toml`: its name, topic or table is that of contract `ad_events`");
+    assert_eq!(
+        twice.to_string(),
+        "invalid contract `copy.toml`: its name, topic or table is that of contract `ad_events`"
+    );
     let missing = load_dir(&folder.path().join("none")).unwrap_err();
     assert!(matches!(missing, ContractError::Unreadable { .. }), "{missing}");
 }
@@ -148,26 +166,66 @@ fn each_broken_rule_is_named_with_file_and_field() {
         ("topic = \"ad-events\"", "topic = \"ad events\"", "`ad events` is not a topic name"),
         ("table = \"bronze_ad_events\"", "table = \"Bronze\"", "table `Bronze` is not snake_case"),
         ("name = \"ad_events\"", "name = \"\"", "name `` is not snake_case"),
-        ("earliest = \"2000-01-01\"", "earliest = \"2000\"", "`event_time.earliest` is `2000` (expected e.g. `2000-01-01`)"),
+        (
+            "earliest = \"2000-01-01\"",
+            "earliest = \"2000\"",
+            "`event_time.earliest` is `2000` (expected e.g. `2000-01-01`)",
+        ),
         ("earliest = \"2000-01-01\"", "earliest = \"2100-01-01\"", "`event_time.earliest` is not before"),
         ("field = \"at\"", "field = \"when\"", "`event_time` names `when`, which is no field"),
-        ("field = \"at\"", "field = \"session\"", "field `session` is the event time, so it must be a required long"),
-        ("item = \"position\"", "item = \"price\"", "field `price` is part of the identity, so it must be required"),
+        (
+            "field = \"at\"",
+            "field = \"session\"",
+            "field `session` is the event time, so it must be a required long",
+        ),
+        (
+            "item = \"position\"",
+            "item = \"price\"",
+            "field `price` is part of the identity, so it must be required",
+        ),
         ("user = \"listener\"", "user = \"skipped\"", "field `skipped` is part of the identity"),
-        ("kind = \"ad\"", "kind = \"ad\"\npage = \"listener\"", "field `listener` is part of the identity, so it must be required"),
-        ("sort_key = [\"listener\"", "sort_key = [\"nobody\"", "`sort_key` names `nobody`, which is no column"),
+        (
+            "kind = \"ad\"",
+            "kind = \"ad\"\npage = \"listener\"",
+            "field `listener` is part of the identity, so it must be required",
+        ),
+        (
+            "sort_key = [\"listener\"",
+            "sort_key = [\"nobody\"",
+            "`sort_key` names `nobody`, which is no column",
+        ),
         ("sort_key = [\"listener\"", "sort_key = [\"at\"", "`sort_key` names `at` twice"),
-        ("sort_key", "text_repair = [\"price\"]\nsort_key", "field `price` stands in `text_repair`, so it must be a string"),
+        (
+            "sort_key",
+            "text_repair = [\"price\"]\nsort_key",
+            "field `price` stands in `text_repair`, so it must be a string",
+        ),
         ("doc = \"Who.\"", "doc = \"Who.\"\naliases = [\"session\"]", "field `session` is on the wire twice"),
         ("doc = \"Who.\"", "doc = \"Who.\"\naliases = [\"a\\\"b\"]", "field `listener` has the name `a\"b`"),
         ("doc = \"Who.\"", "doc = \"Who.\"\naccept_text = true", "field `listener` has `accept_text`"),
-        ("doc = \"Who.\"", "doc = \"Who.\"\nunit = \"people\"", "field `listener` has a unit but is not a number"),
+        (
+            "doc = \"Who.\"",
+            "doc = \"Who.\"\nunit = \"people\"",
+            "field `listener` has a unit but is not a number",
+        ),
         ("doc = \"Who.\"", "doc = \"\"", "field `listener` has no `doc`"),
-        ("column = \"price_usd\"", "column = \"event_id\"", "field `price` has the column `event_id`, which is taken"),
+        (
+            "column = \"price_usd\"",
+            "column = \"event_id\"",
+            "field `price` has the column `event_id`, which is taken",
+        ),
         ("column = \"price_usd\"", "column = \"AT\"", "field `price` has the column `AT`, which is taken"),
         ("type = \"double\"", "type = \"float\"", "unknown variant `float`"),
-        ("[identity]", "[[splits]]\nname = \"both\"\ninto = [\"session\", \"price\"]\n[identity]", "field `price` stands in `splits`"),
-        ("[identity]", "[[splits]]\nname = \"at\"\ninto = [\"session\", \"listener\"]\n[identity]", "field `at` is on the wire twice"),
+        (
+            "[identity]",
+            "[[splits]]\nname = \"both\"\ninto = [\"session\", \"price\"]\n[identity]",
+            "field `price` stands in `splits`",
+        ),
+        (
+            "[identity]",
+            "[[splits]]\nname = \"at\"\ninto = [\"session\", \"listener\"]\n[identity]",
+            "field `at` is on the wire twice",
+        ),
     ];
     for (from, to, expected) in cases {
         let message = refused(from, to);

@@ -147,7 +147,9 @@ impl ColumnBuffer {
             (Values::Long(values), Cell::Long(value)) => values.push(*value),
             (Values::Double(values), Cell::Double(value)) => values.push(*value),
             (Values::Boolean(values), Cell::Boolean(value)) => values.push(*value),
-            (_, _) => debug_assert!(false, "the reference decoder made a cell of another kind than the field"),
+            (_, _) => {
+                debug_assert!(false, "the reference decoder made a cell of another kind than the field")
+            }
         }
     }
 
@@ -180,7 +182,9 @@ impl ColumnBuffer {
     pub(super) fn part(&self, row: usize) -> Part<'_> {
         match &self.values {
             Values::Text(text) => Part::Text(text.get(row)),
-            Values::Int(values) => values.get(row).map_or(Part::Null, |value| Part::Number(i64::from(*value))),
+            Values::Int(values) => {
+                values.get(row).map_or(Part::Null, |value| Part::Number(i64::from(*value)))
+            }
             Values::Long(values) => values.get(row).map_or(Part::Null, |value| Part::Number(*value)),
             Values::Double(_) | Values::Boolean(_) => Part::Null,
         }

@@ -4,16 +4,16 @@
 
 use std::sync::Arc;
 
-use arrow::array::{
-    ArrayRef, Date32Array, Int32Array, RecordBatch, StringArray, TimestampMicrosecondArray,
-};
+use arrow::array::{ArrayRef, Date32Array, Int32Array, RecordBatch, StringArray, TimestampMicrosecondArray};
 use arrow::buffer::{Buffer, OffsetBuffer};
 use arrow::error::ArrowError;
 
 use super::columns::{ColumnBuffer, Columns, Values, take_vec};
 use super::{DecodeOptions, Record};
 use crate::contract::{Contract, FieldKind, UTC, schema_of};
-use crate::identity::{EVENT_ID_DIGITS, EventIdentity, Part, first_half, hex, legacy_event_id};
+use crate::identity::{
+    BLOCK, BlockHasher, EVENT_ID_DIGITS, EventIdentity, Part, first_half, hex, legacy_event_id,
+};
 
 /// Bytes of the derived columns in a batch, without those that [`Coordinates`] counts.
 pub(super) const BYTES_PER_ROW: usize = EVENT_ID_DIGITS + 4 + 8 + 4 + 4 + 8;
@@ -109,7 +109,9 @@ fn as_timestamps(longs: &ArrayRef) -> ArrayRef {
     use arrow::array::{Array, AsArray};
     use arrow::datatypes::Int64Type;
     let longs = longs.as_primitive::<Int64Type>();
-    Arc::new(TimestampMicrosecondArray::new(longs.values().clone(), longs.nulls().cloned()).with_timezone(UTC))
+    Arc::new(
+        TimestampMicrosecondArray::new(longs.values().clone(), longs.nulls().cloned()).with_timezone(UTC),
+    )
 }
 
 /// Where the identity's fields stand among the columns.
@@ -124,7 +126,8 @@ struct Places {
 impl Places {
     fn new(contract: &Contract) -> Self {
         // A valid contract has all of them.
-        let place = |name: &str| contract.fields.iter().position(|field| field.name == name).unwrap_or(usize::MAX);
+        let place =
+            |name: &str| contract.fields.iter().position(|field| field.name == name).unwrap_or(usize::MAX);
         let identity = &contract.identity;
         Self {
             session: place(&identity.session),
@@ -164,8 +167,7 @@ fn event_ids(
         Part::Null | Part::Number(_) => &[],
     };
     let mut nulls = NullCursor { ranges: columns.payload[places.user].null_ranges() };
-    let mut message = Vec::with_capacity(256);
-    let mut digits = Vec::with_capacity(columns.rows * EVENT_ID_DIGITS);
+    let mut ids = Ids::new(columns.rows);
     for row in 0..columns.rows {
         let identity = EventIdentity {
             topic: &contract.topic,
@@ -182,12 +184,59 @@ fn event_ids(
             page: places.page.map_or(contract.identity.kind.as_bytes(), |page| text(page, row)),
             user: if nulls.is_null(row) { Part::Null } else { part(places.user, row) },
         };
-        message.clear();
-        identity.write_message(&mut message);
-        digits.extend_from_slice(&hex(&first_half(&message)));
+        ids.push(&identity);
     }
+    ids.flush();
     let offsets = OffsetBuffer::from_lengths(std::iter::repeat_n(EVENT_ID_DIGITS, columns.rows));
-    Ok(Arc::new(StringArray::try_new(offsets, Buffer::from_vec(digits), None)?))
+    Ok(Arc::new(StringArray::try_new(offsets, Buffer::from_vec(ids.digits), None)?))
+}
+
+/// Gathers messages of one block until they fill the lanes of the hash; a longer one is hashed alone.
+struct Ids {
+    digits: Vec<u8>,
+    message: Vec<u8>,
+    blocks: Vec<[u8; BLOCK]>,
+    /// Where in `digits` the id of each block belongs.
+    places: Vec<usize>,
+    hasher: BlockHasher,
+}
+
+impl Ids {
+    fn new(rows: usize) -> Self {
+        Self {
+            digits: Vec::with_capacity(rows * EVENT_ID_DIGITS),
+            message: Vec::with_capacity(4 * BLOCK),
+            blocks: Vec::with_capacity(BlockHasher::LANES),
+            places: Vec::with_capacity(BlockHasher::LANES),
+            hasher: BlockHasher::new(),
+        }
+    }
+
+    fn push(&mut self, identity: &EventIdentity<'_>) {
+        self.message.clear();
+        identity.write_message(&mut self.message);
+        let place = self.digits.len();
+        match <&[u8; BLOCK]>::try_from(self.message.as_slice()) {
+            Ok(block) => {
+                self.blocks.push(*block);
+                self.places.push(place);
+                self.digits.resize(place + EVENT_ID_DIGITS, 0);
+            }
+            Err(_) => self.digits.extend_from_slice(&hex(&first_half(&self.message))),
+        }
+        if self.blocks.len() == BlockHasher::LANES {
+            self.flush();
+        }
+    }
+
+    /// Writes the ids of the gathered blocks; needed once more after the last row.
+    fn flush(&mut self) {
+        for (half, place) in self.hasher.first_halves(&self.blocks).zip(&self.places) {
+            self.digits[*place..place + EVENT_ID_DIGITS].copy_from_slice(&hex(&half));
+        }
+        self.blocks.clear();
+        self.places.clear();
+    }
 }
 
 fn legacy_event_ids(places: &Places, columns: &Columns) -> ArrayRef {

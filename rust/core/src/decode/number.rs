@@ -80,7 +80,8 @@ fn long_double(line: &[u8], at: usize) -> Option<(f64, usize)> {
 
 /// Returns the end of the number that begins at `line[at]`, by JSON's grammar.
 fn token_end(line: &[u8], at: usize) -> Option<usize> {
-    let skip_digits = |from: usize| from + line[from..].iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let skip_digits =
+        |from: usize| from + line[from..].iter().take_while(|byte| byte.is_ascii_digit()).count();
     let start = at + usize::from(line.get(at) == Some(&b'-'));
     let mut end = match line.get(start)? {
         b'0' => start + 1,
@@ -167,7 +168,20 @@ mod tests {
 
     #[test]
     fn other_forms_of_whole_numbers_are_unusual() {
-        for line in ["", "-", "x", "-x", "00", "01", "-0", "-01", "1234567890123456789", "1234567890123456789,\"abcdefgh\"", "+1", " 1"] {
+        for line in [
+            "",
+            "-",
+            "x",
+            "-x",
+            "00",
+            "01",
+            "-0",
+            "-01",
+            "1234567890123456789",
+            "1234567890123456789,\"abcdefgh\"",
+            "+1",
+            " 1",
+        ] {
             assert_eq!(whole(line.as_bytes(), 0), None, "{line}");
         }
     }
@@ -175,10 +189,33 @@ mod tests {
     #[test]
     fn doubles_equal_those_of_the_standard_library_bit_for_bit() {
         let texts = [
-            "0", "-0", "0.0", "-0.0", "1", "-1.5", "223.4012", "-82.744814", "41.42828", "123456789.123456789012",
-            "0.1", "0.3", "9007199254740993", "1e23", "-1E-7", "1.7976931348623157e308", "4.9e-324", "2e-400",
-            "123456789012345.6", "12345678901234.5", "0.000000000000001", "18446744073709551616", "1e+5",
-            "8.41e21", "100000000000000000000000000000001.5", "5e-324", "2.2250738585072011e-308",
+            "0",
+            "-0",
+            "0.0",
+            "-0.0",
+            "1",
+            "-1.5",
+            "223.4012",
+            "-82.744814",
+            "41.42828",
+            "123456789.123456789012",
+            "0.1",
+            "0.3",
+            "9007199254740993",
+            "1e23",
+            "-1E-7",
+            "1.7976931348623157e308",
+            "4.9e-324",
+            "2e-400",
+            "123456789012345.6",
+            "12345678901234.5",
+            "0.000000000000001",
+            "18446744073709551616",
+            "1e+5",
+            "8.41e21",
+            "100000000000000000000000000000001.5",
+            "5e-324",
+            "2.2250738585072011e-308",
         ];
         for text in texts {
             for after in ["", ",", "}\n", ",\"userId\":12"] {
@@ -192,9 +229,14 @@ mod tests {
 
     #[test]
     fn what_is_no_finite_number_is_unusual() {
-        for line in ["", "-", ".5", "-.5", "1.", "1.,", "1e", "1e+", "1.e5", "NaN", "-Infinity", "1e400", "x"] {
+        for line in ["", "-", ".5", "-.5", "1.", "1.,", "1e", "1e+", "1.e5", "NaN", "-Infinity", "1e400", "x"]
+        {
             assert_eq!(double(line.as_bytes(), 0), None, "{line}");
         }
-        assert_eq!(double(b"00.5", 0), Some((0.0, 1)), "the zero ends the number, and what follows is refused");
+        assert_eq!(
+            double(b"00.5", 0),
+            Some((0.0, 1)),
+            "the zero ends the number, and what follows is refused"
+        );
     }
 }

@@ -111,7 +111,8 @@ impl Plan {
         for split in &contract.splits {
             names.push((split.name.clone().into_bytes(), Key::Split));
         }
-        let plan = |field: &crate::contract::Field| FieldPlan { kind: field.kind, accept_text: field.accept_text };
+        let plan =
+            |field: &crate::contract::Field| FieldPlan { kind: field.kind, accept_text: field.accept_text };
         let event_time = contract.fields.iter().position(|field| field.name == contract.event_time.field);
         Self {
             fields: contract.fields.iter().map(plan).collect(),
@@ -137,10 +138,9 @@ impl Plan {
             }
         };
         for candidate in candidates {
-            let mut difference = 0;
-            for index in 0..WORDS {
-                difference |= (window[index] ^ candidate.literal[index]) & candidate.mask[index];
-            }
+            let pairs = window.iter().zip(&candidate.literal).zip(&candidate.mask);
+            let difference =
+                pairs.fold(0, |found, ((word, literal), mask)| found | ((word ^ literal) & mask));
             if difference == 0 && candidate.length != 0 {
                 return Some((candidate.next, at + candidate.length));
             }

@@ -51,8 +51,9 @@ pub fn decode(contract: &Contract, options: &DecodeOptions, record: &Record<'_>)
         let message = format!("value has {} bytes, more than {}", bytes.len(), options.max_value_bytes);
         return Err(Rejection::new(Reason::TooLarge, message));
     }
-    let text = std::str::from_utf8(bytes)
-        .map_err(|error| Rejection::new(Reason::NotUtf8, format!("value is not UTF-8 from byte {} on", error.valid_up_to())))?;
+    let text = std::str::from_utf8(bytes).map_err(|error| {
+        Rejection::new(Reason::NotUtf8, format!("value is not UTF-8 from byte {} on", error.valid_up_to()))
+    })?;
     if text.trim_matches(WHITE_SPACE).is_empty() {
         return Err(Rejection::new(Reason::Empty, "value is empty"));
     }
@@ -104,7 +105,10 @@ fn not_json(text: &str, error: &serde_json::Error) -> Rejection {
         return Rejection::new(Reason::NotAnObject, "value is JSON but no object");
     }
     if has_lone_surrogate(text) {
-        return Rejection::new(Reason::LoneSurrogate, "half of a surrogate pair stands alone, which is no text");
+        return Rejection::new(
+            Reason::LoneSurrogate,
+            "half of a surrogate pair stands alone, which is no text",
+        );
     }
     let message = error.to_string();
     if message.starts_with("number out of range") {
@@ -163,7 +167,9 @@ fn fill(contract: &Contract, members: Vec<(String, &RawValue)>) -> Result<Row, R
         // A field that comes twice (under whatever name) has no one value.
         let mut first = |name: &str| match seen.insert(name.to_owned()) {
             true => Ok(()),
-            false => Err(Rejection::new(Reason::DuplicateField, format!("field `{}` comes twice", short(name)))),
+            false => {
+                Err(Rejection::new(Reason::DuplicateField, format!("field `{}` comes twice", short(name))))
+            }
         };
         match meaning(contract, &name) {
             Meaning::Field(index, field) => {
@@ -190,7 +196,12 @@ fn fill(contract: &Contract, members: Vec<(String, &RawValue)>) -> Result<Row, R
     Ok(Row { cells, extras: Some(extras).filter(|text| !text.is_empty()) })
 }
 
-fn fill_split(contract: &Contract, split: &Split, value: &Value, cells: &mut [Cell]) -> Result<(), Rejection> {
+fn fill_split(
+    contract: &Contract,
+    split: &Split,
+    value: &Value,
+    cells: &mut [Cell],
+) -> Result<(), Rejection> {
     let text = match value {
         Value::Null => return Ok(()),
         Value::String(text) => text,
@@ -224,7 +235,9 @@ fn cell(field: &Field, value: &Value) -> Result<Cell, Rejection> {
         (FieldKind::Int | FieldKind::Long, Value::Number(number)) => {
             number.as_i64().and_then(|number| whole(field, number)).ok_or_else(|| out_of_range(field))
         }
-        (FieldKind::Int | FieldKind::Long, Value::String(text)) if field.accept_text => whole_from_text(field, text),
+        (FieldKind::Int | FieldKind::Long, Value::String(text)) if field.accept_text => {
+            whole_from_text(field, text)
+        }
         (kind, other) => Err(wrong_type(&field.name, other, kind_name(kind))),
     }
 }
@@ -287,7 +300,10 @@ fn short(name: &str) -> String {
 fn check_required(contract: &Contract, row: &Row) -> Result<(), Rejection> {
     for (field, cell) in contract.fields.iter().zip(&row.cells) {
         if field.required && matches!(cell, Cell::Null) {
-            return Err(Rejection::new(Reason::MissingField, format!("required field `{}` is missing", field.name)));
+            return Err(Rejection::new(
+                Reason::MissingField,
+                format!("required field `{}` is missing", field.name),
+            ));
         }
     }
     Ok(())
@@ -302,7 +318,10 @@ fn check_event_time(
     let time = &contract.event_time;
     let index = contract.fields.iter().position(|field| field.name == time.field);
     let Some(Cell::Long(event_time_ms)) = index.map(|index| &row.cells[index]) else {
-        return Err(Rejection::new(Reason::MissingField, format!("required field `{}` is missing", time.field)));
+        return Err(Rejection::new(
+            Reason::MissingField,
+            format!("required field `{}` is missing", time.field),
+        ));
     };
     if time.accepts(*event_time_ms, record.kafka_timestamp_ms(), options.max_event_time_ahead_ms) {
         return Ok(());
@@ -317,7 +336,15 @@ mod tests {
 
     #[test]
     fn halves_of_surrogate_pairs_are_found_and_pairs_are_not() {
-        for lone in [r"\ud83d", r"\ud83d x", r"\ude00", r"\ud83d\n", r"\ud83d\ud83d\ude00", r"\n\ud83d\u0041", r"\ud83d\"] {
+        for lone in [
+            r"\ud83d",
+            r"\ud83d x",
+            r"\ude00",
+            r"\ud83d\n",
+            r"\ud83d\ud83d\ude00",
+            r"\n\ud83d\u0041",
+            r"\ud83d\",
+        ] {
             assert!(has_lone_surrogate(lone), "{lone}");
         }
         for sound in ["", r"\ud83d\ude00", r"\\ud83d", r"\u0041\uE000", "\\", "\\é", r"\u12"] {

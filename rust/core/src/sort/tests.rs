@@ -58,7 +58,8 @@ proptest! {
 
 #[test]
 fn the_extremes_of_both_keys_take_the_general_way() {
-    let rows = [(Some(i64::MAX), 1), (None, i64::MIN), (Some(i64::MIN), i64::MAX), (Some(0), 0), (None, i64::MAX)];
+    let rows =
+        [(Some(i64::MAX), 1), (None, i64::MIN), (Some(i64::MIN), i64::MAX), (Some(0), 0), (None, i64::MAX)];
     let batch = batch(&rows);
     let keys = [column(&batch, "user").unwrap(), column(&batch, "time").unwrap()];
     assert!(packed_keys(&keys).is_none());
@@ -92,7 +93,11 @@ fn dated(times_us: &[i64]) -> RecordBatch {
     let days = times_us.iter().map(|time| i32::try_from(time.div_euclid(86_400_000_000)).unwrap());
     let numbers = Int32Array::from_iter_values(0..i32::try_from(times_us.len()).unwrap());
     let schema = Schema::new(vec![
-        Field::new("event_ts", DataType::Timestamp(arrow::datatypes::TimeUnit::Microsecond, Some("+00:00".into())), false),
+        Field::new(
+            "event_ts",
+            DataType::Timestamp(arrow::datatypes::TimeUnit::Microsecond, Some("+00:00".into())),
+            false,
+        ),
         Field::new("event_date", DataType::Date32, false),
         Field::new("row", DataType::Int32, false),
     ]);
@@ -120,7 +125,11 @@ fn partitions_are_ascending_and_keep_the_order_of_rows() {
     );
     assert_eq!(
         split(PartitionTransform::Hour),
-        [(PartitionKey::Hour(-1), vec![3]), (PartitionKey::Hour(1), vec![1, 4]), (PartitionKey::Hour(30), vec![0, 2])]
+        [
+            (PartitionKey::Hour(-1), vec![3]),
+            (PartitionKey::Hour(1), vec![1, 4]),
+            (PartitionKey::Hour(30), vec![0, 2])
+        ]
     );
 }
 

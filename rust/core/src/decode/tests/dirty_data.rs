@@ -29,7 +29,8 @@ fn d01_text_in_the_wrong_character_set_lands_as_it_came_and_is_named_for_repair(
 
 #[test]
 fn d02_quotes_and_backslashes_are_unescaped_once() {
-    let batch = row("listen_events", &with(LISTEN, "Slow Harbour", r#"(\"live\" \\\"take\\) C:\\new\/\b\f\n\r\t\\"#));
+    let batch =
+        row("listen_events", &with(LISTEN, "Slow Harbour", r#"(\"live\" \\\"take\\) C:\\new\/\b\f\n\r\t\\"#));
     assert_eq!(text(&batch, "song").unwrap(), "(\"live\" \\\"take\\) C:\\new/\u{8}\u{c}\n\r\t\\");
 }
 
@@ -65,7 +66,10 @@ fn d05_equal_event_times_in_a_session_stay_two_events_where_the_older_id_has_one
     let older = texts(&batch, LEGACY_EVENT_ID);
     assert_eq!(older[0], older[1]);
     // `printf 42_97_1793000000926 | sha256sum`
-    assert_eq!(older[0].as_deref().unwrap(), "bf4ae49b3f1c891bf649c395930ec34139279790e1ae71ba5e5d46d5a8d6968e");
+    assert_eq!(
+        older[0].as_deref().unwrap(),
+        "bf4ae49b3f1c891bf649c395930ec34139279790e1ae71ba5e5d46d5a8d6968e"
+    );
     assert!(listens(&[LISTEN.to_owned()]).column_by_name(LEGACY_EVENT_ID).is_none());
 }
 
@@ -88,10 +92,18 @@ fn d07_no_user_is_null_in_every_spelling() {
     }
     assert_eq!(long(&row("page_view_events", PAGE), "userId"), None);
     for spelling in [r#""userId":42"#, r#""userId":"42""#, r#""user_id":"42""#] {
-        assert_eq!(long(&row("listen_events", &with(LISTEN, r#""userId":42"#, spelling)), "userId"), Some(42));
+        assert_eq!(
+            long(&row("listen_events", &with(LISTEN, r#""userId":42"#, spelling)), "userId"),
+            Some(42)
+        );
     }
-    for spelling in [r#""abc""#, r#"" ""#, r#""042""#, r#""+42""#, r#""4.2""#, r#""-0""#, "42.0", "true", "[42]"] {
-        assert_eq!(reason(with(LISTEN, r#""userId":42"#, &format!(r#""userId":{spelling}"#)).as_bytes()), Reason::WrongType);
+    for spelling in
+        [r#""abc""#, r#"" ""#, r#""042""#, r#""+42""#, r#""4.2""#, r#""-0""#, "42.0", "true", "[42]"]
+    {
+        assert_eq!(
+            reason(with(LISTEN, r#""userId":42"#, &format!(r#""userId":{spelling}"#)).as_bytes()),
+            Reason::WrongType
+        );
     }
 }
 
@@ -130,19 +142,25 @@ fn d11_equal_registrations_do_not_merge_events() {
 fn d12_white_space_around_and_inside_changes_nothing() {
     let spaced = LISTEN.replace(",\"", " ,\r\n\t\"").replace("\":", "\" :\t").replacen('{', " { ", 1);
     let spaced = format!("{}\n}}\r\n", &spaced[..spaced.len() - 1]);
-    let values = [LISTEN.to_owned(), format!("{LISTEN}\n"), format!("{LISTEN}\r\n"), format!(" \t{LISTEN}\n\n"), spaced];
+    let values = [
+        LISTEN.to_owned(),
+        format!("{LISTEN}\n"),
+        format!("{LISTEN}\r\n"),
+        format!(" \t{LISTEN}\n\n"),
+        spaced,
+    ];
     let batch = listens(&values);
-    for row in 1..values.len() {
-        let mut other = batch.slice(row, 1);
-        let place = other.schema().index_of("_kafka_offset").unwrap();
-        other = RecordBatch::try_new(other.schema(), other.columns().to_vec()).unwrap();
-        assert_eq!(other.columns()[..place], batch.slice(0, 1).columns()[..place], "{}", values[row]);
+    for (row, value) in values.iter().enumerate().skip(1) {
+        assert_eq!(batch.slice(row, 1), batch.slice(0, 1), "{value}");
     }
 }
 
 #[test]
 fn d13_the_quotes_of_a_user_agent_are_kept() {
-    assert_eq!(text(&row("listen_events", LISTEN), "userAgent").unwrap(), "\"Mozilla/5.0 (X11; Linux x86_64)\"");
+    assert_eq!(
+        text(&row("listen_events", LISTEN), "userAgent").unwrap(),
+        "\"Mozilla/5.0 (X11; Linux x86_64)\""
+    );
 }
 
 #[test]
@@ -172,7 +190,8 @@ fn d14_a_value_of_another_type_is_a_dead_letter_and_never_null() {
     }
     for wrong in [r#""true""#, "1", "0", "\"\""] {
         let value = with(AUTH, "false", wrong);
-        let (_, reasons) = decode_all(&contract("auth_events"), &DecodeOptions::default(), &[record(value.as_bytes())]);
+        let (_, reasons) =
+            decode_all(&contract("auth_events"), &DecodeOptions::default(), &[record(value.as_bytes())]);
         assert_eq!(reasons, [Some(Reason::WrongType)], "{wrong}");
     }
     let largest = with(LISTEN, r#""sessionId":97"#, r#""sessionId":9223372036854775807"#);
@@ -228,7 +247,8 @@ fn d16_event_times_out_of_range_are_dead_letters_and_extreme_durations_are_not()
     let kafka = 1_793_000_460_926_i64;
     let day = 86_400_000;
     let at = |ts: i64| with(LISTEN, "1793000000926", &ts.to_string());
-    for ts in [0, -1, 1_793_000_000, 946_684_799_999, kafka + day + 1, 4_102_444_800_000, i64::MAX, i64::MIN] {
+    for ts in [0, -1, 1_793_000_000, 946_684_799_999, kafka + day + 1, 4_102_444_800_000, i64::MAX, i64::MIN]
+    {
         assert_eq!(reason(at(ts).as_bytes()), Reason::EventTimeOutOfRange, "{ts}");
     }
     for ts in [946_684_800_000, kafka, kafka + day] {
@@ -255,12 +275,17 @@ fn d16_event_times_out_of_range_are_dead_letters_and_extreme_durations_are_not()
 #[test]
 fn d17_years_of_old_events_land_in_their_own_days() {
     let day = 86_400_000;
-    let values: Vec<String> = [0, 730, 1, 365, 730].map(|age: i64| {
-        with(LISTEN, "1793000000926", &(1_793_000_000_926 - age * day).to_string())
-    }).to_vec();
+    let values: Vec<String> = [0, 730, 1, 365, 730]
+        .map(|age: i64| with(LISTEN, "1793000000926", &(1_793_000_000_926 - age * day).to_string()))
+        .to_vec();
     let parts = split_by_partition(&listens(&values), &contract("listen_events")).unwrap();
-    let days: Vec<(PartitionKey, usize)> = parts.iter().map(|(key, batch)| (*key, batch.num_rows())).collect();
-    assert_eq!(days, [(20_022, 2), (20_387, 1), (20_751, 1), (20_752, 1)].map(|(day, rows)| (PartitionKey::EventDate(day), rows)));
+    let days: Vec<(PartitionKey, usize)> =
+        parts.iter().map(|(key, batch)| (*key, batch.num_rows())).collect();
+    assert_eq!(
+        days,
+        [(20_022, 2), (20_387, 1), (20_751, 1), (20_752, 1)]
+            .map(|(day, rows)| (PartitionKey::EventDate(day), rows))
+    );
 }
 
 #[test]
@@ -272,12 +297,16 @@ fn d18_rows_carry_the_source_epoch() {
 
 #[test]
 fn d19_one_event_at_two_offsets_is_two_rows_with_one_id() {
-    let records = [record(LISTEN.as_bytes()), Record { partition: 1, offset: 12, ..record(LISTEN.as_bytes()) }];
+    let records =
+        [record(LISTEN.as_bytes()), Record { partition: 1, offset: 12, ..record(LISTEN.as_bytes()) }];
     let (batch, _) = decode_all(&contract("listen_events"), &DecodeOptions::default(), &records);
     assert_eq!(ids(&batch)[0], ids(&batch)[1]);
     let offsets = batch.column_by_name("_kafka_offset").unwrap().as_primitive::<Int64Type>();
     let partitions = batch.column_by_name("_kafka_partition").unwrap().as_primitive::<Int32Type>();
-    assert_eq!((offsets.values().as_ref(), partitions.values().as_ref()), ([11, 12].as_ref(), [3, 1].as_ref()));
+    assert_eq!(
+        (offsets.values().as_ref(), partitions.values().as_ref()),
+        ([11, 12].as_ref(), [3, 1].as_ref())
+    );
 }
 
 #[test]
@@ -367,7 +396,11 @@ fn a_field_that_comes_twice_is_a_dead_letter_under_whatever_name() {
         r#""song":"x","location":"Lowell, MA""#,
     ];
     for members in doubled {
-        assert_eq!(reason(with(LISTEN, r#""song":"Slow Harbour""#, members).as_bytes()), Reason::DuplicateField, "{members}");
+        assert_eq!(
+            reason(with(LISTEN, r#""song":"Slow Harbour""#, members).as_bytes()),
+            Reason::DuplicateField,
+            "{members}"
+        );
     }
 }
 
@@ -375,9 +408,18 @@ fn a_field_that_comes_twice_is_a_dead_letter_under_whatever_name() {
 fn older_shapes_are_read_by_their_aliases() {
     let older = r#"{"ts":1793000000926,"userId":"42","sessionId":97,"auth":"Logged In","level":"free","itemInSession":0,"location":"Winston, Salem , NC","userAgent":"x","lng":-1.5,"lat":2,"length":12.25,"artist":null}"#;
     let batch = row("listen_events", older);
-    assert_eq!((text(&batch, "city").unwrap().as_str(), text(&batch, "state").unwrap().as_str()), ("Winston, Salem", "NC"));
-    assert_eq!((double(&batch, "lon"), double(&batch, "lat"), double(&batch, "duration")), (Some(-1.5), Some(2.0), Some(12.25)));
-    assert_eq!((long(&batch, "userId"), text(&batch, "artist"), text(&batch, "_extras")), (Some(42), None, None));
+    assert_eq!(
+        (text(&batch, "city").unwrap().as_str(), text(&batch, "state").unwrap().as_str()),
+        ("Winston, Salem", "NC")
+    );
+    assert_eq!(
+        (double(&batch, "lon"), double(&batch, "lat"), double(&batch, "duration")),
+        (Some(-1.5), Some(2.0), Some(12.25))
+    );
+    assert_eq!(
+        (long(&batch, "userId"), text(&batch, "artist"), text(&batch, "_extras")),
+        (Some(42), None, None)
+    );
     let batch = row("listen_events", &with(older, "Winston, Salem , NC", "Lowell"));
     assert_eq!((text(&batch, "city").unwrap().as_str(), text(&batch, "state")), ("Lowell", None));
     let batch = row("listen_events", &with(older, r#""Winston, Salem , NC""#, "null"));

@@ -28,32 +28,152 @@ impl Random {
 }
 
 const NUMBERS: &[&str] = &[
-    "0", "-0", "1", "-1", "12", "0.0", "-0.0", "1.0", "1.5", "-2.25", "1e3", "1E-3", "1e+2", "01", "-01", "00", "1.", ".5",
-    "-", "+1", "1e", "1e+", "0x10", "NaN", "2147483647", "2147483648", "-2147483648", "-2147483649", "99999999",
-    "100000000", "123456789012345", "1234567890123456", "123456789012345678", "999999999999999999",
-    "1234567890123456789", "9223372036854775807", "9223372036854775808", "-9223372036854775808",
-    "18446744073709551615", "18446744073709551616", "123456789.123456789012", "0.1", "0.30000000000000004",
-    "4.9e-324", "1.7976931348623157e308", "1e309", "9007199254740993", "9007199254740993.0", "1793000000926",
-    "1793000000926.0", "5.0e-1", "123456.7890123456", "0.00000000000000000001", "1e400",
+    "0",
+    "-0",
+    "1",
+    "-1",
+    "12",
+    "0.0",
+    "-0.0",
+    "1.0",
+    "1.5",
+    "-2.25",
+    "1e3",
+    "1E-3",
+    "1e+2",
+    "01",
+    "-01",
+    "00",
+    "1.",
+    ".5",
+    "-",
+    "+1",
+    "1e",
+    "1e+",
+    "0x10",
+    "NaN",
+    "2147483647",
+    "2147483648",
+    "-2147483648",
+    "-2147483649",
+    "99999999",
+    "100000000",
+    "123456789012345",
+    "1234567890123456",
+    "123456789012345678",
+    "999999999999999999",
+    "1234567890123456789",
+    "9223372036854775807",
+    "9223372036854775808",
+    "-9223372036854775808",
+    "18446744073709551615",
+    "18446744073709551616",
+    "123456789.123456789012",
+    "0.1",
+    "0.30000000000000004",
+    "4.9e-324",
+    "1.7976931348623157e308",
+    "1e309",
+    "9007199254740993",
+    "9007199254740993.0",
+    "1793000000926",
+    "1793000000926.0",
+    "5.0e-1",
+    "123456.7890123456",
+    "0.00000000000000000001",
+    "1e400",
 ];
 
 const TEXTS: &[&str] = &[
-    "", "a", "abcdefg", "abcdefgh", "abcdefghi", "exactly sixteen!", "ù é ñ", "\u{1F3B5} tune", r"\n\t\\", r#"\"q\""#,
-    r"\/", r"\u0041", r"\u00e9", r"\u20ac", r"\ud83c\udfb5", r"\ud83c", r"\udfb5", r"\ud83c\u0041", r"\uD83C\uDFB5x",
-    r"\u0000", r"\u12", r"\uzzzz", r"\x", r"\", "\u{7f}", "\u{80}\u{9f}", "\u{1}", "\t", "\n", "\0",
-    "a long text that needs several words of eight bytes, and then some more, to reach its end", "1234567890123456",
-    "42", "-7", "007", "null", "true",
+    "",
+    "a",
+    "abcdefg",
+    "abcdefgh",
+    "abcdefghi",
+    "exactly sixteen!",
+    "ù é ñ",
+    "\u{1F3B5} tune",
+    r"\n\t\\",
+    r#"\"q\""#,
+    r"\/",
+    r"\u0041",
+    r"\u00e9",
+    r"\u20ac",
+    r"\ud83c\udfb5",
+    r"\ud83c",
+    r"\udfb5",
+    r"\ud83c\u0041",
+    r"\uD83C\uDFB5x",
+    r"\u0000",
+    r"\u12",
+    r"\uzzzz",
+    r"\x",
+    r"\",
+    "\u{7f}",
+    "\u{80}\u{9f}",
+    "\u{1}",
+    "\t",
+    "\n",
+    "\0",
+    "a long text that needs several words of eight bytes, and then some more, to reach its end",
+    "1234567890123456",
+    "42",
+    "-7",
+    "007",
+    "null",
+    "true",
 ];
 
 const OTHERS: &[&str] = &[
-    "null", "true", "false", "nul", "tru", "[]", "{}", "[1,2]", r#"{"a":1}"#, r#"[{"a":[null,"\u00e9"]}]"#, "[", "\"\"",
-    "nullx", "True", "", "[1,]", r#"{"a":1,"a":2}"#,
+    "null",
+    "true",
+    "false",
+    "nul",
+    "tru",
+    "[]",
+    "{}",
+    "[1,2]",
+    r#"{"a":1}"#,
+    r#"[{"a":[null,"\u00e9"]}]"#,
+    "[",
+    "\"\"",
+    "nullx",
+    "True",
+    "",
+    "[1,]",
+    r#"{"a":1,"a":2}"#,
 ];
 
 const NAMES: &[&str] = &[
-    "artist", "song", "duration", "length", "ts", "sessionId", "session_id", "itemInSession", "city", "state", "location",
-    "userId", "user_id", "lng", "lon", "zip", "tag", "page", "success", "status", "mood", "größe", "a\\\"b", "s\\u006fng",
-    "", "x", "a_key_that_is_longer_than_what_the_decoder_learns_at_once", "Artist", "bad\u{1}key",
+    "artist",
+    "song",
+    "duration",
+    "length",
+    "ts",
+    "sessionId",
+    "session_id",
+    "itemInSession",
+    "city",
+    "state",
+    "location",
+    "userId",
+    "user_id",
+    "lng",
+    "lon",
+    "zip",
+    "tag",
+    "page",
+    "success",
+    "status",
+    "mood",
+    "größe",
+    "a\\\"b",
+    "s\\u006fng",
+    "",
+    "x",
+    "a_key_that_is_longer_than_what_the_decoder_learns_at_once",
+    "Artist",
+    "bad\u{1}key",
 ];
 
 /// Divides a flat sample into its members.
@@ -106,11 +226,15 @@ fn line(random: &mut Random, sample: &str) -> Vec<u8> {
     change_members(random, &mut members);
     let spaces = ["", "", "", "", " ", "\n", "\t ", "\r\n"];
     let (comma, colon) = match random.below(6) {
-        0 => (format!("{},{}", random.pick(&spaces), random.pick(&spaces)), format!("\":{}", random.pick(&spaces))),
+        0 => (
+            format!("{},{}", random.pick(&spaces), random.pick(&spaces)),
+            format!("\":{}", random.pick(&spaces)),
+        ),
         _ => (",".to_owned(), "\":".to_owned()),
     };
     let body = members.join(&comma).replace("\":", &colon);
-    let mut text = format!("{}{{{}{body}{}}}", random.pick(&spaces), random.pick(&spaces), random.pick(&spaces));
+    let mut text =
+        format!("{}{{{}{body}{}}}", random.pick(&spaces), random.pick(&spaces), random.pick(&spaces));
     text.push_str(random.pick(&["\n", "\n", "\n", "\r\n", "", " ", "x", "{}", ",", "\0"]));
     let mut bytes = text.into_bytes();
     if random.one_in(12) {
@@ -154,7 +278,9 @@ fn both_decoders_agree_on_mutated_listens() {
 
 #[test]
 fn both_decoders_agree_on_the_other_topics() {
-    for (topic, sample) in [("page_view_events", PAGE), ("auth_events", AUTH), ("status_change_events", CHANGE)] {
+    for (topic, sample) in
+        [("page_view_events", PAGE), ("auth_events", AUTH), ("status_change_events", CHANGE)]
+    {
         let (rows, rejected) = compare(topic, sample, 77);
         assert!(rows > 1000 && rejected > 1000, "{topic}: {rows} rows, {rejected} rejected");
     }
@@ -174,8 +300,16 @@ fn ordinary_line(random: &mut Random) -> String {
         _ => whole(random).to_string(),
     };
     let sound = [
-        "", "x", "Slow Harbour", "ù é", "\u{1F3B5}\u{1F3B5}", r#"\"Mozilla/5.0 (X11; Linux x86_64)\""#, r"a\\b\/c\n",
-        r"\u0041\u00e9\u20ac\ud83c\udfb5", "sixteen bytes!!!", "fifteen bytes!!",
+        "",
+        "x",
+        "Slow Harbour",
+        "ù é",
+        "\u{1F3B5}\u{1F3B5}",
+        r#"\"Mozilla/5.0 (X11; Linux x86_64)\""#,
+        r"a\\b\/c\n",
+        r"\u0041\u00e9\u20ac\ud83c\udfb5",
+        "sixteen bytes!!!",
+        "fifteen bytes!!",
     ];
     let text = |random: &mut Random| (0..random.below(4)).map(|_| random.pick(&sound)).collect::<String>();
     let mut members = vec![
@@ -183,15 +317,21 @@ fn ordinary_line(random: &mut Random) -> String {
         format!("\"sessionId\":{}", whole(random)),
         format!("\"itemInSession\":{}", random.below(1 << 31)),
     ];
-    for name in ["artist", "song", "auth", "level", "city", "zip", "state", "userAgent", "gender", "tag", "mood"] {
+    for name in
+        ["artist", "song", "auth", "level", "city", "zip", "state", "userAgent", "gender", "tag", "mood"]
+    {
         if !random.one_in(5) {
-            members.push(format!("\"{name}\":\"{}\"", text(random).replace("\\u", if name == "mood" { "" } else { "\\u" })));
+            members.push(format!(
+                "\"{name}\":\"{}\"",
+                text(random).replace("\\u", if name == "mood" { "" } else { "\\u" })
+            ));
         }
     }
     for name in ["duration", "lon", "lat"] {
         members.push(format!("\"{name}\":{}", double(random)));
     }
-    let user = [whole(random).to_string(), format!("\"{}\"", whole(random)), "null".to_owned(), "\"\"".to_owned()];
+    let user =
+        [whole(random).to_string(), format!("\"{}\"", whole(random)), "null".to_owned(), "\"\"".to_owned()];
     members.push(format!("\"userId\":{}", user[random.below(4)]));
     if random.one_in(2) {
         let last = members.len() - 1;

@@ -21,7 +21,13 @@ pub(super) fn contract(topic: &str) -> Arc<Contract> {
 
 /// A record a minute after the sample events.
 pub(super) fn record(value: &[u8]) -> Record<'_> {
-    Record { value: Some(value), partition: 3, offset: 11, timestamp_ms: Some(1_793_000_460_926), run_id: None }
+    Record {
+        value: Some(value),
+        partition: 3,
+        offset: 11,
+        timestamp_ms: Some(1_793_000_460_926),
+        run_id: None,
+    }
 }
 
 /// Decodes records with both decoders, checks that they agree, and returns the batch and the rejections.
@@ -35,7 +41,9 @@ pub(super) fn decode_all(
     let mut reasons = Vec::new();
     for record in records {
         let (found, expected) = (fast.push(record), slow.push_slowly(record));
-        let value = || String::from_utf8_lossy(record.value.unwrap_or_default()).chars().take(600).collect::<String>();
+        let value = || {
+            String::from_utf8_lossy(record.value.unwrap_or_default()).chars().take(600).collect::<String>()
+        };
         assert_eq!(found, expected, "{}", value());
         reasons.push(found.err().map(|rejection| rejection.reason));
     }
@@ -61,14 +69,16 @@ pub(super) fn assert_same_bits(found: &RecordBatch, expected: &RecordBatch) {
 
 /// Decodes one value of a topic into a batch of one row.
 pub(super) fn row(topic: &str, value: &str) -> RecordBatch {
-    let (batch, reasons) = decode_all(&contract(topic), &DecodeOptions::default(), &[record(value.as_bytes())]);
+    let (batch, reasons) =
+        decode_all(&contract(topic), &DecodeOptions::default(), &[record(value.as_bytes())]);
     assert_eq!(reasons, [None], "{value}");
     batch
 }
 
 /// Returns why a listen is a dead letter.
 pub(super) fn reason(value: &[u8]) -> Reason {
-    let (batch, reasons) = decode_all(&contract("listen_events"), &DecodeOptions::default(), &[record(value)]);
+    let (batch, reasons) =
+        decode_all(&contract("listen_events"), &DecodeOptions::default(), &[record(value)]);
     assert_eq!(batch.num_rows(), 0);
     reasons[0].unwrap()
 }

@@ -7,9 +7,12 @@ use crate::identity::{EventIdentity, Part};
 
 #[test]
 fn the_four_samples_are_rows_of_their_contracts() {
-    for (topic, value) in
-        [("listen_events", LISTEN), ("page_view_events", PAGE), ("auth_events", AUTH), ("status_change_events", CHANGE)]
-    {
+    for (topic, value) in [
+        ("listen_events", LISTEN),
+        ("page_view_events", PAGE),
+        ("auth_events", AUTH),
+        ("status_change_events", CHANGE),
+    ] {
         let batch = row(topic, &format!("{value}\n"));
         assert_eq!(batch.schema(), contract(topic).arrow_schema());
         assert_eq!(text(&batch, "_extras"), None);
@@ -23,7 +26,8 @@ fn the_four_samples_are_rows_of_their_contracts() {
 #[test]
 fn derived_columns_say_when_and_where_from() {
     let batch = row("listen_events", LISTEN);
-    let time = |name: &str| batch.column_by_name(name).unwrap().as_primitive::<TimestampMicrosecondType>().value(0);
+    let time =
+        |name: &str| batch.column_by_name(name).unwrap().as_primitive::<TimestampMicrosecondType>().value(0);
     assert_eq!(time("event_ts"), 1_793_000_000_926_000);
     assert_eq!(time("_kafka_timestamp"), 1_793_000_460_926_000);
     assert_eq!(time("_processing_time"), 5);
@@ -60,8 +64,11 @@ fn every_row_of_a_long_batch_has_the_id_of_its_own_values() {
         .map(|index| with(&with(PAGE, "Login", pages[index % 4]), "}", &format!("{}}}", users[index % 3])))
         .map(|value| with(&value, "\"sessionId\":98", &format!("\"sessionId\":{}", value.len() * 7919)))
         .collect();
-    let records: Vec<Record<'_>> =
-        values.iter().enumerate().map(|(index, value)| Record { run_id: runs[index / 5 % 3], ..record(value.as_bytes()) }).collect();
+    let records: Vec<Record<'_>> = values
+        .iter()
+        .enumerate()
+        .map(|(index, value)| Record { run_id: runs[index / 5 % 3], ..record(value.as_bytes()) })
+        .collect();
     let (batch, reasons) = decode_all(&contract("page_view_events"), &DecodeOptions::default(), &records);
     assert!(reasons.iter().all(Option::is_none));
     for (index, (record, found)) in records.iter().zip(texts(&batch, "event_id")).enumerate() {
