@@ -19,9 +19,7 @@ RATE = 10_000
 TOPIC = "listen_events"
 
 
-def latencies(
-    stack: Stack, environment: Mapping[str, str], data: Path, goal: str, seconds: int, log: Path
-) -> Iterator[Claim]:
+def latencies(stack: Stack, environment: Mapping[str, str], data: Path, goal: str, seconds: int, log: Path) -> Iterator[Claim]:
     """Runs the worker live at 10,000 events/s with a freshness goal; yields p50 and p99.
 
     A row becomes readable at the timestamp of the snapshot that added its file.

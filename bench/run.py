@@ -126,7 +126,10 @@ def commits(bench: Bench) -> Iterator[Claim]:
             yield at_most(f"commit, {name}: p99 of the first tenth of {number:,}", figures["first_p99_ms"], 250.0, " ms")
             yield at_most(f"commit, {name}: p99 of the last tenth", figures["last_p99_ms"], 250.0, " ms")
             yield at_most(
-                f"commit, {name}: median, last tenth to first", figures["last_p50_ms"] / max(figures["first_p50_ms"], 1.0), 1.5, " x"
+                f"commit, {name}: median, last tenth to first",
+                figures["last_p50_ms"] / max(figures["first_p50_ms"], 1.0),
+                1.5,
+                " x",
             )
     shutil.rmtree(bench.work / "stack-commits")
 
@@ -184,9 +187,15 @@ def main() -> int:
 
 
 def _machine() -> str:
-    cpu = next(line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name"))
-    version = subprocess.run([str(find_binary("streamify-stream", os.environ)), "--version"], capture_output=True, text=True, check=True)
-    return f"{os.cpu_count()} cores, {cpu}; {version.stdout.strip()}; Kafka 4.1.2, MinIO, Iceberg REST fixture 1.11.0, one machine"
+    cpu = next(
+        line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")
+    )
+    version = subprocess.run(
+        [str(find_binary("streamify-stream", os.environ)), "--version"], capture_output=True, text=True, check=True
+    )
+    return (
+        f"{os.cpu_count()} cores, {cpu}; {version.stdout.strip()}; Kafka 4.1.2, MinIO, Iceberg REST fixture 1.11.0, one machine"
+    )
 
 
 if __name__ == "__main__":

@@ -16,17 +16,25 @@ def show(home: Path, dagster_home: str) -> None:
     catalog = load_catalog("lakehouse", type="sql", uri=f"sqlite:///{home}/catalog.db", warehouse=f"file://{home}/warehouse")
     tables = {topic: catalog.load_table(f"streamify.bronze_{topic}") for topic in TOPICS}
     _title("Iceberg tables")
-    _grid(("table", "rows", "files", "MB", "snapshots", "source epoch", "next offset per partition"), [_summary(t, x) for t, x in tables.items()])
+    _grid(
+        ("table", "rows", "files", "MB", "snapshots", "source epoch", "next offset per partition"),
+        [_summary(t, x) for t, x in tables.items()],
+    )
     letters = catalog.load_table("streamify.bronze_dead_letters")
     print(f"dead letters: {_total(letters, 'total-records'):,}")
 
     _title("Ledger of all commits: every record is a row or a dead letter")
-    _grid(("topic", "received", "rows", "dead letters", "skipped by broker", "unaccounted"), [_ledger(t, x) for t, x in tables.items()])
+    _grid(
+        ("topic", "received", "rows", "dead letters", "skipped by broker", "unaccounted"),
+        [_ledger(t, x) for t, x in tables.items()],
+    )
 
     _title("Three of the latest listens")
-    listens = tables["listen_events"].scan(
-        selected_fields=("event_ts", "userId", "artist", "song", "_kafka_partition", "_kafka_offset", "event_id")
-    ).to_arrow()
+    listens = (
+        tables["listen_events"]
+        .scan(selected_fields=("event_ts", "userId", "artist", "song", "_kafka_partition", "_kafka_offset", "event_id"))
+        .to_arrow()
+    )
     rows = listens.sort_by([("event_ts", "descending")]).slice(0, 3)
     _grid(rows.column_names, [[_short(value) for value in row.values()] for row in rows.to_pylist()])
 

@@ -34,6 +34,7 @@ def open_catalog(environment: Mapping[str, str]) -> Catalog:
         warehouse=environment["POLARIS_CATALOG"],
         credential=f"{environment['POLARIS_CLIENT_ID']}:{environment['POLARIS_CLIENT_SECRET']}",
         scope="PRINCIPAL_ROLE:ALL",
+        **{"oauth2-server-uri": f"{environment['POLARIS_URI']}/v1/oauth/tokens"},
         **{
             "header.X-Iceberg-Access-Delegation": "",
             "s3.endpoint": environment["AWS_ENDPOINT_URL"],
@@ -182,9 +183,8 @@ def connect_duckdb(environment: Mapping[str, str]) -> duckdb.DuckDBPyConnection:
         connection.execute(f"INSTALL '{found}'")
         connection.execute(f"LOAD {name}")
     if "AWS_ENDPOINT_URL" in environment:
-        endpoint = urlparse(environment["AWS_ENDPOINT_URL"])
-        connection.execute(
-            f"CREATE SECRET (TYPE s3, KEY_ID '{environment['AWS_ACCESS_KEY_ID']}', SECRET '{environment['AWS_SECRET_ACCESS_KEY']}', "
-            f"ENDPOINT '{endpoint.netloc}', URL_STYLE 'path', USE_SSL false, REGION '{environment['AWS_REGION']}')"
-        )
+        key, secret = environment["AWS_ACCESS_KEY_ID"], environment["AWS_SECRET_ACCESS_KEY"]
+        address = f"ENDPOINT '{urlparse(environment['AWS_ENDPOINT_URL']).netloc}', URL_STYLE 'path', USE_SSL false"
+        options = f"TYPE s3, KEY_ID '{key}', SECRET '{secret}', REGION '{environment['AWS_REGION']}', {address}"
+        connection.execute(f"CREATE SECRET ({options})")
     return connection
