@@ -1,0 +1,25 @@
+//! Load for Streamify: events of a music service as the public generator Eventsim would make them, and a broker to put them in.
+//!
+//! * [`profile`], [`machine`], [`clock`], [`session`], [`population`], [`catalogue`]: the model. No output, no wall clock;
+//!   everything follows from a seed.
+//! * [`simulation`]: all listeners merged by time; [`event`]: their events as JSON.
+//! * [`run`]: the loop with pace, limits, duplicates and counts; [`sink`]: files and Kafka.
+//! * [`broker`]: the embedded broker.
+//!
+//! The same settings give the same bytes, on every machine with the same floating-point functions.
+
+pub mod broker;
+pub mod catalogue;
+pub mod cli;
+pub mod clock;
+pub mod event;
+pub mod machine;
+pub mod population;
+pub mod process;
+pub mod profile;
+pub mod redelivery;
+pub mod rng;
+pub mod run;
+pub mod session;
+pub mod simulation;
+pub mod sink;

@@ -1,0 +1,256 @@
+//! `streamify-generate`: reads the command line, wires the parts, prints, and turns errors into exit codes.
+
+mod progress;
+
+use std::{
+    error::Error,
+    io::{self, Write},
+    path::Path,
+    process::ExitCode as ProcessExitCode,
+};
+
+use anyhow::{Context, Result};
+use clap::Parser;
+use streamify_generate::{
+    broker::{self, BrokerError, BrokerFile, BrokerHome, Status},
+    cli::{BrokerCommand, Cli, Command, RunArgs, Window, show_time},
+    process,
+    profile::{BUILTIN, Profile, ProfileError},
+    run::{self, Delivery},
+    simulation::{Settings, Simulation},
+    sink::{
+        Sink, SinkError,
+        files::FileSink,
+        kafka::{Follow, KafkaSettings, KafkaSink},
+    },
+};
+use streamify_runtime::{ExitCode, LogFormat, init_telemetry, report, shutdown_token};
+use tokio_util::sync::CancellationToken;
+
+use crate::progress::Progress;
+
+/// A problem with what the user asked for, as opposed to one on the way.
+#[derive(Debug)]
+struct BadSettings(anyhow::Error);
+
+impl std::fmt::Display for BadSettings {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(formatter)
+    }
+}
+
+impl Error for BadSettings {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.0.chain().nth(1)
+    }
+}
+
+fn bad_settings(error: impl Into<anyhow::Error>) -> anyhow::Error {
+    BadSettings(error.into()).into()
+}
+
+fn main() -> ProcessExitCode {
+    let cli = Cli::parse();
+    match start(cli) {
+        Ok(code) => code.into(),
+        Err(error) => {
+            report::print_error(error.as_ref(), hint(&error));
+            let is_bad = error.is::<BadSettings>();
+            if is_bad { ExitCode::BadSettings.into() } else { ExitCode::Failure.into() }
+        }
+    }
+}
+
+fn hint(error: &anyhow::Error) -> Option<&'static str> {
+    if let Some(error) = error.downcast_ref::<SinkError>() {
+        return error.hint();
+    }
+    if let Some(BadSettings(error)) = error.downcast_ref::<BadSettings>() {
+        if error.is::<NoDestination>() {
+            return Some(
+                "start the embedded broker with `streamify-generate broker start`, or name a destination with `--out` \
+                 or `--bootstrap-servers`",
+            );
+        }
+        if error.is::<ProfileError>() {
+            return Some(
+                "`streamify-generate profile` prints the built-in profile, with the format in its first lines",
+            );
+        }
+    }
+    match error.downcast_ref::<BrokerError>() {
+        Some(BrokerError::AlreadyRunning { .. }) => Some("`streamify-generate broker status` shows it"),
+        _ => None,
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "no destination: no `--out`, no `--bootstrap-servers`, and no embedded broker is running under `{home}`"
+)]
+struct NoDestination {
+    home: String,
+}
+
+fn start(cli: Cli) -> Result<ExitCode> {
+    init_telemetry(LogFormat::Human, None, None).map_err(bad_settings)?;
+    match cli.command {
+        Command::Run(args) => generate(&args),
+        Command::Broker { command } => broker(command),
+        Command::Profile { name } => {
+            let text = BUILTIN.iter().find(|(builtin, _)| *builtin == name).map(|(_, text)| *text);
+            // Loading gives the error that lists what there is.
+            if text.is_none() {
+                Profile::builtin(&name).map_err(bad_settings)?;
+            }
+            print(text.unwrap_or_default())
+        }
+    }
+}
+
+fn print(text: &str) -> Result<ExitCode> {
+    let mut stdout = io::stdout().lock();
+    stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).context("failed to write to stdout")?;
+    Ok(ExitCode::Done)
+}
+
+fn generate(args: &RunArgs) -> Result<ExitCode> {
+    args.check().map_err(bad_settings)?;
+    let now_ms = chrono::Utc::now().timestamp_millis();
+    let window = Window::resolve(args.start.as_deref(), args.end.as_deref(), args.days, now_ms);
+    let window = window.map_err(bad_settings)?;
+    let settings = Settings {
+        profile: Profile::load(&args.profile).map_err(bad_settings)?,
+        seed: args.seed,
+        num_users: args.users,
+        first_user_id: args.first_user_id,
+        start_ms: window.start_ms,
+        end_ms: window.end_ms,
+        tag: args.tag.clone(),
+    };
+    let stop = shutdown_token()?;
+    let (mut sink, place) = destination(args, settings.run_id(), &stop)?;
+    let delivery = Delivery {
+        key: args.key,
+        speed: args.speed,
+        max_events: args.max_events,
+        duplicates: args.duplicates,
+    };
+    let mut progress = Progress::new(args.users, window.start_ms, window.end_ms);
+    progress.preparing();
+    let mut simulation = Simulation::new(settings);
+    let result =
+        run::run(&mut simulation, &delivery, sink.as_mut(), &stop, &mut |summary| progress.show(summary));
+    progress.clear();
+    let summary = result?;
+    if args.json {
+        let text = serde_json::to_string(&summary).context("failed to write the summary as JSON")?;
+        print(&format!("{text}\n"))?;
+    } else {
+        progress::print_summary(&summary, &place, &show_time);
+    }
+    Ok(ExitCode::Done)
+}
+
+/// Opens the destination; returns it and its name for people.
+fn destination(args: &RunArgs, run_id: String, stop: &CancellationToken) -> Result<(Box<dyn Sink>, String)> {
+    if let Some(folder) = &args.out {
+        let sink = FileSink::create(folder, args.overwrite)?;
+        return Ok((Box::new(sink), folder.display().to_string()));
+    }
+    let options = args.kafka_options(std::env::vars()).map_err(bad_settings)?;
+    let given = args.bootstrap_servers.as_deref().map(str::trim).filter(|servers| !servers.is_empty());
+    let (servers, is_embedded) = match given {
+        Some(servers) => (servers.to_owned(), false),
+        None => (embedded_broker(&args.home.home)?.bootstrap_servers, true),
+    };
+    let settings = KafkaSettings {
+        servers: servers.clone(),
+        options,
+        num_partitions: args.partitions,
+        replication: args.replication,
+        compression: args.compression.clone(),
+        run_id,
+        follow: follow(args, is_embedded),
+    };
+    let sink = KafkaSink::connect(settings, stop.clone())?;
+    let place =
+        if is_embedded { format!("the embedded broker at {servers}") } else { format!("Kafka at {servers}") };
+    Ok((Box::new(sink), place))
+}
+
+fn embedded_broker(home: &Path) -> Result<BrokerFile> {
+    match BrokerHome::new(home)?.status()? {
+        Status::Running(file) => Ok(file),
+        Status::Starting | Status::Stopped { .. } => {
+            let home = std::path::absolute(home).unwrap_or_else(|_| home.to_owned()).display().to_string();
+            Err(bad_settings(NoDestination { home }))
+        }
+    }
+}
+
+fn follow(args: &RunArgs, is_embedded: bool) -> Option<Follow> {
+    if args.no_follow {
+        return None;
+    }
+    let usual = || {
+        let group = std::env::var("STREAMIFY_GROUP_ID").ok().filter(|group| !group.trim().is_empty());
+        is_embedded.then(|| group.unwrap_or_else(|| "streamify".to_owned()))
+    };
+    let group = args.follow_group.clone().or_else(usual)?;
+    Some(Follow { group, max_unread_bytes: args.max_unread, timeout: args.follow_timeout })
+}
+
+fn broker(command: BrokerCommand) -> Result<ExitCode> {
+    match command {
+        BrokerCommand::Start { home, partitions, json } => {
+            let (file, is_new) = BrokerHome::new(&home.home)?.start(partitions)?;
+            let found = if is_new { "started" } else { "is running already" };
+            show_broker(&file, found, json)
+        }
+        BrokerCommand::Status { home, json } => {
+            let home = BrokerHome::new(&home.home)?;
+            match home.status()? {
+                Status::Running(file) => {
+                    if let Err(error) = broker::answers(&file.bootstrap_servers) {
+                        print(&format!("broker with pid {} does not answer: {error}\n", file.pid))?;
+                        return Ok(ExitCode::Failure);
+                    }
+                    show_broker(&file, "is running", json)
+                }
+                Status::Starting => print("broker is starting\n").map(|_| ExitCode::Failure),
+                Status::Stopped { gone: Some(file) } => {
+                    let BrokerFile { pid, started_at, .. } = file;
+                    print(&format!(
+                        "no broker is running; the one with pid {pid}, started {started_at}, has gone\n"
+                    ))?;
+                    Ok(ExitCode::Failure)
+                }
+                Status::Stopped { gone: None } => print("no broker is running\n").map(|_| ExitCode::Failure),
+            }
+        }
+        BrokerCommand::Stop { home } => match BrokerHome::new(&home.home)?.stop()? {
+            Some(file) => print(&format!("broker with pid {} stopped\n", file.pid)),
+            None => print("no broker was running\n"),
+        },
+        BrokerCommand::Run { home, partitions, detached } => {
+            if detached {
+                process::leave_terminal();
+            }
+            let stop = shutdown_token()?;
+            BrokerHome::new(&home.home)?.run(partitions, &stop, &mut |_| {})?;
+            Ok(ExitCode::Done)
+        }
+    }
+}
+
+fn show_broker(file: &BrokerFile, found: &str, json: bool) -> Result<ExitCode> {
+    if json {
+        let text = serde_json::to_string(file).context("failed to write broker.json as JSON")?;
+        return print(&format!("{text}\n"));
+    }
+    let BrokerFile { pid, bootstrap_servers, identity, started_at, .. } = file;
+    print(&format!(
+        "broker {found}: {bootstrap_servers}, pid {pid}, identity {identity}, since {started_at}\n"
+    ))
+}

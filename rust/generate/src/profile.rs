@@ -1,0 +1,388 @@
+//! Profiles: how listeners behave, as data. The format is described at the head of `profiles/example.toml`.
+//!
+//! A [`Profile`] is only ever a checked one: parsing names the file and the line of a mistake in the form, and the state,
+//! page or key of a mistake in the meaning. The state machine in it is compiled by [`crate::machine`].
+
+use std::{collections::BTreeMap, path::Path};
+
+use serde::{Deserialize, Serialize};
+
+use crate::machine::{Machine, MachineError};
+
+/// The profiles that come with the program, as (name, text).
+pub const BUILTIN: &[(&str, &str)] = &[("example", include_str!("../profiles/example.toml"))];
+
+/// A checked profile.
+#[derive(Clone, Debug)]
+pub struct Profile {
+    /// What it is called.
+    pub name: String,
+    /// One line about it.
+    pub doc: String,
+    /// Means of the gaps.
+    pub rates: Rates,
+    /// Day and night.
+    pub daily: Daily,
+    /// Saturday and Sunday.
+    pub weekend: Weekend,
+    /// The first listeners.
+    pub users: Users,
+    /// Sizes of the synthetic catalogue.
+    pub catalogue: CatalogueSize,
+    /// The pages and how one leads to the next.
+    pub machine: Machine,
+    canonical: Vec<u8>,
+}
+
+/// Mean gaps.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rates {
+    /// Mean seconds between two pages, over all listeners.
+    pub alpha_seconds: f64,
+    /// Mean seconds between two sessions, over all listeners.
+    pub beta_seconds: f64,
+    /// Least seconds between two sessions.
+    pub session_gap_seconds: i64,
+}
+
+/// Day and night.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Daily {
+    /// Strength, 0 (flat) to below 1 / 2 pi.
+    pub damping: f64,
+    /// Hour of the day (UTC) with the fewest sessions.
+    pub quietest_hour: f64,
+}
+
+/// Saturday and Sunday.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Weekend {
+    /// Probability of rejecting a session start, 0 to below 1.
+    pub damping: f64,
+    /// Minutes before midnight at which the change begins.
+    pub offset_minutes: i64,
+    /// Minutes the change takes.
+    pub scale_minutes: i64,
+}
+
+/// The first listeners.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Users {
+    /// Weights of the auth states at the start.
+    pub auth: BTreeMap<String, f64>,
+    /// Weights of the levels at the start.
+    pub level: BTreeMap<String, f64>,
+    /// Auth states whose events name the listener.
+    pub show_details: Vec<String>,
+    /// The auth state that ends a listener's life.
+    pub churned: String,
+    /// Mean age of an account at the start, in days; 0: all registered at the start.
+    pub registration_age_days: f64,
+}
+
+/// Sizes of the synthetic catalogue.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct CatalogueSize {
+    /// Cities.
+    pub places: usize,
+    /// First names, of both genders together.
+    pub first_names: usize,
+    /// Last names.
+    pub last_names: usize,
+    /// Artists.
+    pub artists: usize,
+    /// Songs.
+    pub songs: usize,
+    /// Weight of song i is i^-exponent.
+    pub song_weight_exponent: f64,
+    /// Part of the songs with awkward strings, 0 to 1.
+    pub awkward_share: f64,
+}
+
+/// How a page answers.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct PageAnswer {
+    /// HTTP method.
+    pub method: String,
+    /// HTTP status.
+    pub status: u16,
+}
+
+/// The states of one auth and level.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct StateGroup {
+    /// Weights of a session's first page.
+    #[serde(default)]
+    pub entry: BTreeMap<String, f64>,
+    /// Page → probabilities of the next page.
+    #[serde(default)]
+    pub next: BTreeMap<String, BTreeMap<String, f64>>,
+}
+
+#[derive(Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+struct ProfileFile {
+    name: String,
+    #[serde(skip_serializing)]
+    doc: String,
+    rates: Rates,
+    daily: Daily,
+    weekend: Weekend,
+    users: Users,
+    catalogue: CatalogueSize,
+    pages: BTreeMap<String, PageAnswer>,
+    states: BTreeMap<String, StateGroup>,
+}
+
+/// Why a profile cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ProfileError {
+    /// Neither a built-in name nor a readable file.
+    #[error("failed to read profile `{name}` (built in: {builtin})")]
+    Unreadable {
+        /// As given.
+        name: String,
+        /// Names that would work.
+        builtin: String,
+        /// What the file system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// Not TOML, or with unknown, missing or wrongly typed keys; the source names line and column.
+    #[error("profile `{origin}` is not well formed")]
+    Malformed {
+        /// Name or path.
+        origin: String,
+        /// Line, column and cause.
+        #[source]
+        source: Box<toml::de::Error>,
+    },
+    /// A number outside its range.
+    #[error("profile `{origin}`: `{key}` is {value} (expected {expected})")]
+    OutOfRange {
+        /// Name or path.
+        origin: String,
+        /// Dotted key.
+        key: &'static str,
+        /// The number.
+        value: f64,
+        /// The range in words.
+        expected: &'static str,
+    },
+    /// A state machine that cannot run.
+    #[error("profile `{origin}` has a state machine that cannot run")]
+    States {
+        /// Name or path.
+        origin: String,
+        /// Which state, and why.
+        #[source]
+        source: MachineError,
+    },
+}
+
+impl Profile {
+    /// Returns the profile with a built-in name.
+    ///
+    /// # Errors
+    /// [`ProfileError::Unreadable`] if there is none of that name.
+    pub fn builtin(name: &str) -> Result<Self, ProfileError> {
+        match BUILTIN.iter().find(|(builtin, _)| *builtin == name) {
+            Some((_, text)) => Self::parse(text, name),
+            None => Err(unreadable(name, std::io::ErrorKind::NotFound.into())),
+        }
+    }
+
+    /// Returns the built-in profile `name`, or else the one in the file `name`.
+    ///
+    /// # Errors
+    /// Any [`ProfileError`].
+    pub fn load(name: &str) -> Result<Self, ProfileError> {
+        if BUILTIN.iter().any(|(builtin, _)| *builtin == name) {
+            return Self::builtin(name);
+        }
+        let text = std::fs::read_to_string(Path::new(name)).map_err(|source| unreadable(name, source))?;
+        Self::parse(&text, name)
+    }
+
+    /// Parses and checks a profile; `origin` is what messages call it.
+    ///
+    /// # Errors
+    /// All but [`ProfileError::Unreadable`].
+    pub fn parse(text: &str, origin: &str) -> Result<Self, ProfileError> {
+        let file: ProfileFile = toml::from_str(text).map_err(|source| ProfileError::Malformed {
+            origin: origin.to_owned(),
+            source: Box::new(source),
+        })?;
+        check_ranges(&file, origin)?;
+        // The doc line and comments are left out: they change no event.
+        let canonical = serde_json::to_vec(&file).unwrap_or_default();
+        let machine = Machine::compile(&file.states, &file.pages, &file.users)
+            .map_err(|source| ProfileError::States { origin: origin.to_owned(), source })?;
+        let ProfileFile { name, doc, rates, daily, weekend, users, catalogue, .. } = file;
+        Ok(Self { name, doc, rates, daily, weekend, users, catalogue, machine, canonical })
+    }
+
+    /// Returns a canonical form of all that shapes events, for deriving the run id.
+    pub fn canonical(&self) -> &[u8] {
+        &self.canonical
+    }
+}
+
+fn unreadable(name: &str, source: std::io::Error) -> ProfileError {
+    let builtin: Vec<String> = BUILTIN.iter().map(|(name, _)| format!("`{name}`")).collect();
+    ProfileError::Unreadable { name: name.to_owned(), builtin: builtin.join(", "), source }
+}
+
+fn check_ranges(file: &ProfileFile, origin: &str) -> Result<(), ProfileError> {
+    let check = |key, value: f64, ok: bool, expected| {
+        // NaN fails every comparison, so `ok` is false for it.
+        if ok {
+            Ok(())
+        } else {
+            Err(ProfileError::OutOfRange { origin: origin.to_owned(), key, value, expected })
+        }
+    };
+    let positive = |key, value: f64| check(key, value, value > 0.0 && value.is_finite(), "a number above 0");
+    let size =
+        |key, value: usize| check(key, value as f64, (1..=10_000_000).contains(&value), "1 to 10000000");
+    let ProfileFile { rates, daily, weekend, users, catalogue, .. } = file;
+    positive("rates.alpha_seconds", rates.alpha_seconds)?;
+    positive("rates.beta_seconds", rates.beta_seconds)?;
+    let gap = rates.session_gap_seconds;
+    check("rates.session_gap_seconds", gap as f64, (1..=86_400).contains(&gap), "1 to 86400")?;
+    let flat_limit = 1.0 / std::f64::consts::TAU;
+    check("daily.damping", daily.damping, (0.0..flat_limit).contains(&daily.damping), "0 to below 0.159")?;
+    check(
+        "daily.quietest_hour",
+        daily.quietest_hour,
+        (0.0..24.0).contains(&daily.quietest_hour),
+        "0 to below 24",
+    )?;
+    check("weekend.damping", weekend.damping, (0.0..1.0).contains(&weekend.damping), "0 to below 1")?;
+    let (offset, scale) = (weekend.offset_minutes, weekend.scale_minutes);
+    check("weekend.offset_minutes", offset as f64, (0..=1440).contains(&offset), "0 to 1440")?;
+    check("weekend.scale_minutes", scale as f64, (0..=1440).contains(&scale), "0 to 1440")?;
+    let age = users.registration_age_days;
+    check("users.registration_age_days", age, (0.0..=36_500.0).contains(&age), "0 to 36500")?;
+    size("catalogue.places", catalogue.places)?;
+    size("catalogue.first_names", catalogue.first_names)?;
+    size("catalogue.last_names", catalogue.last_names)?;
+    size("catalogue.artists", catalogue.artists)?;
+    size("catalogue.songs", catalogue.songs)?;
+    let exponent = catalogue.song_weight_exponent;
+    check("catalogue.song_weight_exponent", exponent, (0.0..=5.0).contains(&exponent), "0 to 5")?;
+    let awkward = catalogue.awkward_share;
+    check("catalogue.awkward_share", awkward, (0.0..=1.0).contains(&awkward), "0 to 1")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn example() -> String {
+        BUILTIN[0].1.to_owned()
+    }
+
+    /// The message of an error and of all its causes.
+    fn chain(error: &dyn std::error::Error) -> String {
+        let mut text = error.to_string();
+        let mut cause = error.source();
+        while let Some(error) = cause {
+            text = format!("{text}\n{error}");
+            cause = error.source();
+        }
+        text
+    }
+
+    fn refusal(text: &str) -> String {
+        chain(&Profile::parse(text, "mine.toml").unwrap_err())
+    }
+
+    #[test]
+    fn unknown_profile_names_the_built_in_ones() {
+        let message = chain(&Profile::load("exmaple").unwrap_err());
+
+        assert!(message.starts_with("failed to read profile `exmaple` (built in: `example`)"), "{message}");
+    }
+
+    #[test]
+    fn malformed_profile_names_the_line() {
+        let message = refusal(&example().replace("alpha_seconds = 90.0", "alpha_second = 90.0"));
+
+        assert!(
+            message.contains("mine.toml") && message.contains("unknown field `alpha_second`"),
+            "{message}"
+        );
+        assert!(message.contains("line "), "{message}");
+    }
+
+    #[test]
+    fn target_that_is_no_state_names_both_states() {
+        let message = refusal(&example().replace(r#""Upgrade" = 0.07"#, r#""Upgrad" = 0.07"#));
+
+        assert!(
+            message.contains("state `Upgrade as Logged In/free` leads to `Upgrad as Logged In/free`"),
+            "{message}"
+        );
+    }
+
+    #[test]
+    fn probabilities_above_one_name_the_state_and_the_sum() {
+        let message = refusal(&example().replace(r#"{ "NextSong" = 0.925"#, r#"{ "NextSong" = 1.25"#));
+
+        assert!(
+            message.contains("probabilities of state `NextSong as Logged In/paid` sum to 1.303"),
+            "{message}"
+        );
+    }
+
+    #[test]
+    fn entry_page_that_is_no_state_is_refused() {
+        let message =
+            refusal(&example().replace(r#"entry = { "NextSong" = 1750"#, r#"entry = { "Radio" = 1750"#));
+
+        assert!(
+            message.contains("sessions of `Logged In/paid` start at `Radio as Logged In/paid`"),
+            "{message}"
+        );
+    }
+
+    #[test]
+    fn negative_probability_names_the_state() {
+        let message = refusal(&example().replace(r#""Submit Upgrade" = 0.3"#, r#""Submit Upgrade" = -0.3"#));
+
+        assert!(message.contains("`Upgrade as Logged In/free`") && message.contains("-0.3"), "{message}");
+    }
+
+    #[test]
+    fn listeners_without_an_entry_page_are_refused() {
+        let message = refusal(&example().replace("free = 10, paid = 2", "free = 10, paid = 2, gold = 1"));
+
+        assert!(message.contains("`Logged In/gold` has no entry"), "{message}");
+    }
+
+    #[test]
+    fn damping_that_turns_time_back_is_refused() {
+        let message = refusal(&example().replace("damping = 0.09375", "damping = 0.2"));
+
+        assert_eq!(message, "profile `mine.toml`: `daily.damping` is 0.2 (expected 0 to below 0.159)");
+    }
+
+    #[test]
+    fn comments_and_doc_do_not_change_the_canonical_form() {
+        let plain = Profile::parse(&example(), "a").unwrap();
+        let commented =
+            Profile::parse(&format!("# more\n{}", example().replace("music listeners", "x")), "b").unwrap();
+        let faster = Profile::parse(&example().replace("= 90.0", "= 91.0"), "c").unwrap();
+
+        assert_eq!(plain.canonical(), commented.canonical());
+        assert_ne!(plain.canonical(), faster.canonical());
+    }
+}

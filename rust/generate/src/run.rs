@@ -1,0 +1,403 @@
+//! The loop of a run: simulation → pace → sink, with exact counts.
+//!
+//! Every record that a sink has taken is counted, no other. A run ends at the end of its window, at the record limit, or when it
+//! is asked to stop; all three are good ends, and the sink is finished in each.
+
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
+
+use serde::Serialize;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    event::{Moment, Topic},
+    redelivery::Redelivery,
+    simulation::Simulation,
+    sink::{Record, Sink, SinkError},
+};
+
+/// What messages are keyed by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Key {
+    /// No key, as Eventsim.
+    #[default]
+    None,
+    /// The user id where the event shows it, else no key.
+    User,
+    /// The session id.
+    Session,
+}
+
+/// How a run is delivered. None of it changes an event.
+#[derive(Clone, Debug, Default)]
+pub struct Delivery {
+    /// What messages are keyed by.
+    pub key: Key,
+    /// Simulated seconds per real second; `None`: as fast as possible.
+    pub speed: Option<f64>,
+    /// Most records, copies not counted.
+    pub max_events: Option<u64>,
+    /// Probability that a record is delivered twice.
+    pub duplicates: f64,
+}
+
+/// How a run came to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// The end of the window, or of all listeners.
+    Complete,
+    /// The record limit.
+    MaxEvents,
+    /// It was asked to stop.
+    Stopped,
+}
+
+/// Counts of a topic.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct TopicCounts {
+    /// Records, copies not counted.
+    pub events: u64,
+    /// Exact copies of records.
+    pub duplicates: u64,
+    /// Bytes of the values of both.
+    pub bytes: u64,
+}
+
+/// What a run did.
+#[derive(Clone, Debug, Serialize)]
+pub struct Summary {
+    /// Id of the run, also the header `run_id` of its records.
+    pub run_id: String,
+    /// Name of the profile.
+    pub profile: String,
+    /// Seed.
+    pub seed: u64,
+    /// Listeners at the start.
+    pub users: u32,
+    /// Start of the window, milliseconds since 1970.
+    pub start_ms: i64,
+    /// End of the window, milliseconds since 1970.
+    pub end_ms: i64,
+    /// Time of the first event, if there was one.
+    pub first_ts: Option<i64>,
+    /// Time of the last event.
+    pub last_ts: Option<i64>,
+    /// Sessions with at least one event.
+    pub sessions: u64,
+    /// Counts by topic.
+    pub topics: BTreeMap<&'static str, TopicCounts>,
+    /// Records of all topics, copies not counted.
+    pub events: u64,
+    /// Copies of all topics.
+    pub duplicates: u64,
+    /// Bytes of all values.
+    pub bytes: u64,
+    /// Wall-clock seconds.
+    pub seconds: f64,
+    /// Records, copies included, per wall-clock second.
+    pub events_per_second: f64,
+    /// How it ended.
+    pub outcome: Outcome,
+}
+
+struct Run<'a> {
+    sink: &'a mut dyn Sink,
+    delivery: &'a Delivery,
+    redelivery: Redelivery,
+    counts: [TopicCounts; 4],
+    started: Instant,
+    summary: Summary,
+}
+
+/// Runs a simulation into a sink. `watch` is called now and then, and while the pace is waited for, with what is done so far.
+///
+/// # Errors
+/// Any [`SinkError`] but [`SinkError::Stopped`], which is an outcome.
+pub fn run(
+    simulation: &mut Simulation,
+    delivery: &Delivery,
+    sink: &mut dyn Sink,
+    stop: &CancellationToken,
+    watch: &mut dyn FnMut(&Summary),
+) -> Result<Summary, SinkError> {
+    let settings = simulation.settings();
+    let mut run = Run {
+        sink,
+        delivery,
+        redelivery: Redelivery::new(settings.seed, delivery.duplicates),
+        counts: [TopicCounts::default(); 4],
+        started: Instant::now(),
+        summary: Summary {
+            run_id: settings.run_id(),
+            profile: settings.profile.name.clone(),
+            seed: settings.seed,
+            users: settings.num_users,
+            start_ms: settings.start_ms,
+            end_ms: settings.end_ms,
+            first_ts: None,
+            last_ts: None,
+            sessions: 0,
+            topics: BTreeMap::new(),
+            events: 0,
+            duplicates: 0,
+            bytes: 0,
+            seconds: 0.0,
+            events_per_second: 0.0,
+            outcome: Outcome::Complete,
+        },
+    };
+    let outcome = match run.deliver_all(simulation, stop, watch) {
+        Ok(outcome) => outcome,
+        Err(SinkError::Stopped) => Outcome::Stopped,
+        Err(error) => return Err(error),
+    };
+    run.summary.outcome = outcome;
+    run.sink.finish()?;
+    run.tally();
+    Ok(run.summary)
+}
+
+impl Run<'_> {
+    fn deliver_all(
+        &mut self,
+        simulation: &mut Simulation,
+        stop: &CancellationToken,
+        watch: &mut dyn FnMut(&Summary),
+    ) -> Result<Outcome, SinkError> {
+        let mut moment = Moment::default();
+        let mut num_steps = 0u64;
+        let mut outcome = Outcome::Complete;
+        while simulation.step(&mut moment) {
+            let limit = self.delivery.max_events.unwrap_or(u64::MAX);
+            if self.summary.events + moment.events().len() as u64 > limit {
+                outcome = Outcome::MaxEvents;
+                break;
+            }
+            self.keep_pace(moment.ts_ms, stop, watch)?;
+            self.deliver(&moment)?;
+            num_steps += 1;
+            if num_steps.is_multiple_of(1_024) {
+                self.tally();
+                watch(&self.summary);
+                if stop.is_cancelled() {
+                    return Ok(Outcome::Stopped);
+                }
+            }
+        }
+        while let Some(copy) = self.redelivery.take_due(true) {
+            self.redeliver(&copy)?;
+        }
+        Ok(outcome)
+    }
+
+    /// Waits until the wall clock has come to an event's time.
+    fn keep_pace(
+        &mut self,
+        ts_ms: i64,
+        stop: &CancellationToken,
+        watch: &mut dyn FnMut(&Summary),
+    ) -> Result<(), SinkError> {
+        let Some(speed) = self.delivery.speed else { return Ok(()) };
+        let simulated = Duration::from_millis(u64::try_from(ts_ms - self.summary.start_ms).unwrap_or(0));
+        // An event beyond what a Duration can hold is as good as never: the slice below bounds each wait.
+        let due = Duration::try_from_secs_f64(simulated.as_secs_f64() / speed).unwrap_or(Duration::MAX);
+        loop {
+            let ahead = due.saturating_sub(self.started.elapsed());
+            if ahead.is_zero() {
+                return Ok(());
+            }
+            if stop.is_cancelled() {
+                return Err(SinkError::Stopped);
+            }
+            self.sink.idle(ahead.min(Duration::from_millis(100)))?;
+            self.tally();
+            watch(&self.summary);
+        }
+    }
+
+    fn deliver(&mut self, moment: &Moment) -> Result<(), SinkError> {
+        let key = match self.delivery.key {
+            Key::None => None,
+            Key::User => moment.user_id.map(|id| id.to_string()),
+            Key::Session => Some(moment.session_id.to_string()),
+        };
+        let key = key.as_deref().map(str::as_bytes);
+        for (topic, value) in moment.events() {
+            self.sink.write(&Record { topic, key, value })?;
+            let counts = &mut self.counts[topic as usize];
+            counts.events += 1;
+            counts.bytes += value.len() as u64;
+            self.summary.events += 1;
+            self.redelivery.saw(topic, key, value);
+            while let Some(copy) = self.redelivery.take_due(false) {
+                self.redeliver(&copy)?;
+            }
+        }
+        self.summary.first_ts.get_or_insert(moment.ts_ms);
+        // Sessions are numbered from 1 in the order of their first events.
+        self.summary.sessions = self.summary.sessions.max(moment.session_id);
+        self.summary.last_ts = Some(moment.ts_ms);
+        Ok(())
+    }
+
+    fn redeliver(&mut self, copy: &crate::redelivery::Copy) -> Result<(), SinkError> {
+        let key = copy.key.as_deref();
+        self.sink.write(&Record { topic: copy.topic, key, value: &copy.value })?;
+        let counts = &mut self.counts[copy.topic as usize];
+        counts.duplicates += 1;
+        counts.bytes += copy.value.len() as u64;
+        Ok(())
+    }
+
+    fn tally(&mut self) {
+        let summary = &mut self.summary;
+        summary.topics =
+            Topic::ALL.iter().map(|topic| (topic.name(), self.counts[*topic as usize])).collect();
+        summary.duplicates = self.counts.iter().map(|counts| counts.duplicates).sum();
+        summary.bytes = self.counts.iter().map(|counts| counts.bytes).sum();
+        summary.seconds = self.started.elapsed().as_secs_f64();
+        summary.events_per_second = (summary.events + summary.duplicates) as f64 / summary.seconds.max(1e-9);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{profile::Profile, simulation::Settings};
+
+    #[derive(Default)]
+    struct Memory {
+        records: Vec<(Topic, Option<Vec<u8>>, Vec<u8>)>,
+        stop_after: Option<(usize, CancellationToken)>,
+        idle: Duration,
+    }
+
+    impl Sink for Memory {
+        fn write(&mut self, record: &Record<'_>) -> Result<(), SinkError> {
+            self.records.push((record.topic, record.key.map(<[u8]>::to_vec), record.value.to_vec()));
+            if let Some((count, token)) = &self.stop_after
+                && self.records.len() == *count
+            {
+                token.cancel();
+            }
+            Ok(())
+        }
+
+        fn idle(&mut self, wait: Duration) -> Result<(), SinkError> {
+            self.idle += wait;
+            std::thread::park_timeout(wait);
+            Ok(())
+        }
+
+        fn finish(&mut self) -> Result<(), SinkError> {
+            Ok(())
+        }
+    }
+
+    fn simulation(users: u32, hours: i64) -> Simulation {
+        Simulation::new(Settings {
+            profile: Profile::builtin("example").unwrap(),
+            seed: 7,
+            num_users: users,
+            first_user_id: 1,
+            start_ms: 1_771_804_800_000,
+            end_ms: 1_771_804_800_000 + hours * 3_600_000,
+            tag: None,
+        })
+    }
+
+    fn run_into(memory: &mut Memory, delivery: &Delivery) -> Summary {
+        let stop = memory.stop_after.as_ref().map_or_else(CancellationToken::new, |(_, token)| token.clone());
+        run(&mut simulation(200, 72), delivery, memory, &stop, &mut |_| {}).unwrap()
+    }
+
+    #[test]
+    fn counts_are_those_of_the_records() {
+        let mut memory = Memory::default();
+
+        let summary = run_into(&mut memory, &Delivery::default());
+
+        assert_eq!(summary.events as usize, memory.records.len());
+        assert_eq!(
+            summary.bytes as usize,
+            memory.records.iter().map(|(.., value)| value.len()).sum::<usize>()
+        );
+        for topic in Topic::ALL {
+            let counted = memory.records.iter().filter(|(found, ..)| *found == topic).count();
+            assert_eq!(summary.topics[topic.name()].events as usize, counted);
+        }
+        assert!(summary.events > 500 && summary.duplicates == 0);
+        assert_eq!(summary.outcome, Outcome::Complete);
+    }
+
+    #[test]
+    fn the_record_limit_is_never_exceeded() {
+        for limit in [1, 2, 99, 100] {
+            let mut memory = Memory::default();
+            let summary = run_into(&mut memory, &Delivery { max_events: Some(limit), ..Delivery::default() });
+            assert!(summary.events <= limit && summary.events + 3 > limit, "{} of {limit}", summary.events);
+            assert_eq!(summary.outcome, Outcome::MaxEvents);
+        }
+    }
+
+    #[test]
+    fn duplicates_are_copies_and_leave_the_rest_as_it_is() {
+        let (mut plain, mut doubled) = (Memory::default(), Memory::default());
+        run_into(&mut plain, &Delivery::default());
+
+        let summary = run_into(&mut doubled, &Delivery { duplicates: 0.1, ..Delivery::default() });
+
+        assert!(summary.duplicates > 20);
+        assert_eq!(doubled.records.len(), plain.records.len() + summary.duplicates as usize);
+        let mut seen = std::collections::HashSet::new();
+        let firsts: Vec<_> = doubled.records.iter().filter(|record| seen.insert((*record).clone())).collect();
+        assert_eq!(firsts, plain.records.iter().collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn keys_are_what_was_asked_for() {
+        let keys = |key| {
+            let mut memory = Memory::default();
+            run_into(&mut memory, &Delivery { key, ..Delivery::default() });
+            memory.records
+        };
+
+        assert!(keys(Key::None).iter().all(|(_, key, _)| key.is_none()));
+        for (kind, field) in [(Key::User, "userId"), (Key::Session, "sessionId")] {
+            for (_, key, value) in keys(kind) {
+                let event: serde_json::Value = serde_json::from_slice(&value).unwrap();
+                let expected = event.get(field).map(|number| number.to_string().into_bytes());
+                assert_eq!(key, expected);
+            }
+        }
+    }
+
+    #[test]
+    fn a_run_that_is_stopped_tells_what_it_did() {
+        let stop_after = Some((1_500, CancellationToken::new()));
+        let mut memory = Memory { stop_after, ..Memory::default() };
+
+        let summary = run_into(&mut memory, &Delivery::default());
+
+        assert_eq!(summary.outcome, Outcome::Stopped);
+        assert_eq!(summary.events as usize, memory.records.len());
+        assert!(memory.records.len() < 6_000);
+    }
+
+    #[test]
+    fn time_compression_waits_for_the_wall_clock() {
+        let mut memory = Memory::default();
+        let delivery = Delivery { speed: Some(3_600_000.0), ..Delivery::default() };
+
+        let summary =
+            run(&mut simulation(50, 24), &delivery, &mut memory, &CancellationToken::new(), &mut |_| {})
+                .unwrap();
+
+        let simulated_ms = summary.last_ts.unwrap() - summary.start_ms;
+        assert!(summary.seconds >= simulated_ms as f64 / 1000.0 / 3_600_000.0);
+        assert!(memory.idle > Duration::ZERO);
+    }
+}

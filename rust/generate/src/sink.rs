@@ -1,0 +1,166 @@
+//! Where records go: Kafka or files.
+//!
+//! A sink takes records one at a time, in order, and bounds what it holds in memory. `finish` is the promise: when it returns
+//! `Ok`, every record that was taken is where it belongs; a sink that cannot promise it returns an error that says how many
+//! are missing.
+
+pub mod files;
+pub mod follow;
+pub mod kafka;
+mod topics;
+
+use std::{path::PathBuf, time::Duration};
+
+use crate::event::Topic;
+
+/// A record.
+#[derive(Clone, Copy, Debug)]
+pub struct Record<'a> {
+    /// Where to.
+    pub topic: Topic,
+    /// Message key; files leave it out.
+    pub key: Option<&'a [u8]>,
+    /// JSON and a newline.
+    pub value: &'a [u8],
+}
+
+/// A destination of records.
+pub trait Sink {
+    /// Takes a record; waits while the sink is full or its reader too far behind.
+    ///
+    /// # Errors
+    /// Any [`SinkError`]; the record then counts as not taken.
+    fn write(&mut self, record: &Record<'_>) -> Result<(), SinkError>;
+
+    /// Spends up to `wait` on what has to be done beside writing (acknowledgements, flushing).
+    ///
+    /// # Errors
+    /// Any [`SinkError`].
+    fn idle(&mut self, wait: Duration) -> Result<(), SinkError>;
+
+    /// Waits until everything taken has arrived.
+    ///
+    /// # Errors
+    /// Any [`SinkError`]; [`SinkError::Undelivered`] says how many records did not arrive.
+    fn finish(&mut self) -> Result<(), SinkError>;
+}
+
+/// Why a sink cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub enum SinkError {
+    /// Asked to stop while waiting. Not a failure.
+    #[error("stopped while waiting for the destination")]
+    Stopped,
+    /// A file is there already.
+    #[error("`{}` exists already", path.display())]
+    FileExists {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file system refused.
+    #[error("failed to write `{}`", path.display())]
+    File {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the file system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// librdkafka refused the settings.
+    #[error("failed to set up a Kafka client for `{servers}`")]
+    KafkaSettings {
+        /// Bootstrap servers.
+        servers: String,
+        /// Which option, and why.
+        #[source]
+        source: rdkafka::error::KafkaError,
+    },
+    /// No answer about a topic.
+    #[error("topic `{topic}` did not become available at `{servers}` within {seconds} s")]
+    TopicUnavailable {
+        /// The topic.
+        topic: &'static str,
+        /// Bootstrap servers.
+        servers: String,
+        /// How long it was waited.
+        seconds: u64,
+        /// The last answer.
+        #[source]
+        source: Option<rdkafka::error::KafkaError>,
+    },
+    /// A request that is not about one record failed.
+    #[error("failed to {action} at `{servers}`")]
+    KafkaRequest {
+        /// What was tried.
+        action: &'static str,
+        /// Bootstrap servers.
+        servers: String,
+        /// The answer.
+        #[source]
+        source: rdkafka::error::KafkaError,
+    },
+    /// The client refused a record.
+    #[error("record of {num_bytes} bytes for topic `{topic}` was refused")]
+    RecordRefused {
+        /// The topic.
+        topic: &'static str,
+        /// Size of the value.
+        num_bytes: usize,
+        /// Why.
+        #[source]
+        source: rdkafka::error::KafkaError,
+    },
+    /// Records that did not arrive.
+    #[error("{count} records were not delivered (first reason: {first_reason})")]
+    Undelivered {
+        /// How many.
+        count: u64,
+        /// The reason of the first.
+        first_reason: String,
+    },
+    /// The reader does not read.
+    #[error(
+        "group `{group}` has committed nothing new for {seconds} s while partition `{partition}` holds about {unread_bytes} unread bytes"
+    )]
+    ReaderStalled {
+        /// The consumer group.
+        group: String,
+        /// Topic and partition.
+        partition: String,
+        /// Estimate of the stored bytes that the group has not read.
+        unread_bytes: u64,
+        /// How long it was waited.
+        seconds: u64,
+    },
+    /// The broker dropped records before the reader committed them.
+    #[error("the broker dropped {count} records of `{partition}` that group `{group}` had not committed")]
+    DroppedUnread {
+        /// Topic and partition.
+        partition: String,
+        /// The consumer group.
+        group: String,
+        /// How many.
+        count: i64,
+    },
+}
+
+impl SinkError {
+    /// Returns what the user can do about it.
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::FileExists { .. } => Some("name another folder, or add `--overwrite`"),
+            Self::KafkaSettings { .. } => Some("see `--kafka-option`; options are librdkafka's"),
+            Self::TopicUnavailable { .. } => Some(
+                "is the broker up? check `--bootstrap-servers`; create the topic where auto-creation is off",
+            ),
+            Self::ReaderStalled { .. } => Some(
+                "start the reader (for instance by materializing `bronze_streaming_job`), name its group with \
+                 `--follow-group`, or switch the wait off with `--no-follow` and lose what the broker cannot keep",
+            ),
+            Self::DroppedUnread { .. } => {
+                Some("lower `--max-unread`, or let the reader commit more often; what was dropped is gone")
+            }
+            _ => None,
+        }
+    }
+}

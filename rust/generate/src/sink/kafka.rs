@@ -1,0 +1,429 @@
+//! Kafka: an idempotent producer with a bounded queue that chooses the partitions itself.
+//!
+//! Partitions: by the key's murmur2 hash, as Java clients do; without a key in turn, so that the same run puts the same records
+//! into the same partitions. The first record that cannot be delivered ends the run with the count and the reason. With a
+//! [`Follow`] the sink also waits for the reader, see [`super::follow`].
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use rdkafka::{
+    ClientConfig, ClientContext, Message, Offset, Statistics, TopicPartitionList,
+    consumer::{BaseConsumer, Consumer},
+    error::{KafkaError, RDKafkaErrorCode},
+    message::{DeliveryResult, Header, OwnedHeaders},
+    producer::{BaseProducer, BaseRecord, Producer, ProducerContext},
+};
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+
+use super::{
+    Record, Sink, SinkError,
+    follow::{Unread, stored_ratio},
+    topics::{await_topic, base_config, create_missing_topics},
+};
+use crate::event::Topic;
+
+/// How long a record may take to arrive before the run fails.
+const DELIVERY_TIMEOUT: Duration = Duration::from_secs(60);
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+/// How often acknowledgements are taken in, in records.
+const POLL_EVERY: u32 = 512;
+/// Bytes of a record beside its value, before compression (header, lengths, key).
+const RECORD_OVERHEAD_BYTES: u64 = 48;
+
+/// How to reach Kafka.
+#[derive(Clone, Debug)]
+pub struct KafkaSettings {
+    /// Bootstrap servers.
+    pub servers: String,
+    /// librdkafka options of the user; they win over ours.
+    pub options: BTreeMap<String, String>,
+    /// Partitions of topics that do not exist yet.
+    pub num_partitions: i32,
+    /// Replicas of topics that do not exist yet; -1: the broker's default.
+    pub replication: i32,
+    /// zstd, lz4, gzip, snappy or none.
+    pub compression: String,
+    /// Put on every record as header `run_id`.
+    pub run_id: String,
+    /// Whom to wait for.
+    pub follow: Option<Follow>,
+}
+
+/// A reader to wait for.
+#[derive(Clone, Debug)]
+pub struct Follow {
+    /// Its consumer group.
+    pub group: String,
+    /// Most stored bytes of a partition that may be unread.
+    pub max_unread_bytes: u64,
+    /// How long to wait without any progress of the reader; zero: for ever.
+    pub timeout: Duration,
+}
+
+/// The four topics of a Kafka cluster.
+pub struct KafkaSink {
+    producer: BaseProducer<Reports>,
+    reports: Arc<Counters>,
+    settings: KafkaSettings,
+    /// Partitions of each topic, in the order of [`Topic::ALL`].
+    num_partitions: Vec<i32>,
+    next_partition: Vec<i32>,
+    header: OwnedHeaders,
+    reader: Option<BaseConsumer>,
+    /// Up to here nothing can have been dropped by our doing: committed, or gone before we came.
+    settled: BTreeMap<(usize, i32), i64>,
+    since_poll: u32,
+    stop: CancellationToken,
+}
+
+/// What the client reports back.
+#[derive(Debug, Default)]
+struct Counters {
+    num_failed: AtomicU64,
+    first_failure: Mutex<Option<String>>,
+    unread: Mutex<BTreeMap<(usize, i32), Unread>>,
+    sent_bytes: AtomicU64,
+    payload_bytes: AtomicU64,
+    follows: bool,
+}
+
+#[derive(Clone)]
+struct Reports(Arc<Counters>);
+
+impl ClientContext for Reports {
+    fn stats(&self, statistics: Statistics) {
+        let bytes = |value: i64| u64::try_from(value).unwrap_or(0);
+        self.0.sent_bytes.store(bytes(statistics.tx_bytes), Ordering::Relaxed);
+        self.0.payload_bytes.store(bytes(statistics.txmsg_bytes), Ordering::Relaxed);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        // Lost connections and the like: the client goes on by itself, records that fail are reported one by one.
+        warn!(%error, reason, "Kafka client reports a problem");
+    }
+}
+
+impl ProducerContext for Reports {
+    type DeliveryOpaque = ();
+
+    fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
+        match result {
+            Ok(message) if self.0.follows => {
+                let topic = Topic::ALL.iter().position(|topic| topic.name() == message.topic());
+                let num_bytes = message.payload_len() as u64 + RECORD_OVERHEAD_BYTES;
+                if let Some(topic) = topic
+                    && let Some(unread) = lock(&self.0.unread).get_mut(&(topic, message.partition()))
+                {
+                    unread.arrived(message.offset(), num_bytes);
+                }
+            }
+            Ok(_) => {}
+            Err((error, _)) => {
+                self.0.num_failed.fetch_add(1, Ordering::Relaxed);
+                lock(&self.0.first_failure).get_or_insert_with(|| error.to_string());
+            }
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    // The data are counters: a panic elsewhere leaves them usable.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl KafkaSink {
+    /// Connects, creates the topics that do not exist, and looks how far the reader is.
+    ///
+    /// # Errors
+    /// [`SinkError::KafkaSettings`], [`SinkError::TopicUnavailable`], [`SinkError::KafkaRequest`].
+    pub fn connect(settings: KafkaSettings, stop: CancellationToken) -> Result<Self, SinkError> {
+        let refused = |source| SinkError::KafkaSettings { servers: settings.servers.clone(), source };
+        let reports = Arc::new(Counters { follows: settings.follow.is_some(), ..Counters::default() });
+        let producer: BaseProducer<Reports> =
+            producer_config(&settings).create_with_context(Reports(Arc::clone(&reports))).map_err(refused)?;
+        create_missing_topics(&settings)?;
+        let mut num_partitions = Vec::new();
+        for topic in Topic::ALL {
+            num_partitions.push(await_topic(producer.client(), topic, &settings.servers, &stop)?);
+        }
+        let header = Header { key: "run_id", value: Some(settings.run_id.as_bytes()) };
+        let mut sink = Self {
+            header: OwnedHeaders::new_with_capacity(1).insert(header),
+            next_partition: vec![0; num_partitions.len()],
+            producer,
+            reports,
+            settings,
+            num_partitions,
+            reader: None,
+            settled: BTreeMap::new(),
+            since_poll: 0,
+            stop,
+        };
+        if let Some(follow) = sink.settings.follow.clone() {
+            sink.start_following(&follow)?;
+        }
+        Ok(sink)
+    }
+
+    fn choose_partition(&mut self, topic: Topic, key: Option<&[u8]>) -> i32 {
+        let count = self.num_partitions[topic as usize];
+        if let Some(key) = key {
+            return (murmur2(key) & 0x7fff_ffff) as i32 % count;
+        }
+        let next = &mut self.next_partition[topic as usize];
+        let partition = *next;
+        *next = (partition + 1) % count;
+        partition
+    }
+
+    fn check_deliveries(&self) -> Result<(), SinkError> {
+        match self.reports.num_failed.load(Ordering::Relaxed) {
+            0 => Ok(()),
+            count => {
+                let first_reason = lock(&self.reports.first_failure).clone().unwrap_or_default();
+                Err(SinkError::Undelivered { count, first_reason })
+            }
+        }
+    }
+
+    fn request_failed(&self, action: &'static str, source: KafkaError) -> SinkError {
+        SinkError::KafkaRequest { action, servers: self.settings.servers.clone(), source }
+    }
+
+    fn start_following(&mut self, follow: &Follow) -> Result<(), SinkError> {
+        let mut config = base_config(&self.settings);
+        config.set("group.id", &follow.group).set("enable.auto.commit", "false");
+        let refused = |source| SinkError::KafkaSettings { servers: self.settings.servers.clone(), source };
+        self.reader = Some(config.create().map_err(refused)?);
+        for (place, committed) in self.committed()? {
+            let (low, high) = self.watermarks(place)?;
+            let committed = committed.unwrap_or(low).clamp(low, high);
+            self.settled.insert(place, committed);
+            lock(&self.reports.unread).insert(place, Unread::new(committed, high));
+        }
+        Ok(())
+    }
+
+    fn watermarks(&self, (topic, partition): (usize, i32)) -> Result<(i64, i64), SinkError> {
+        let name = Topic::ALL[topic].name();
+        self.producer
+            .client()
+            .fetch_watermarks(name, partition, REQUEST_TIMEOUT)
+            .map_err(|source| self.request_failed("look up the offsets of a partition", source))
+    }
+
+    /// Returns the committed offset of every partition; `None` where the group has committed nothing.
+    fn committed(&self) -> Result<BTreeMap<(usize, i32), Option<i64>>, SinkError> {
+        let Some(reader) = &self.reader else { return Ok(BTreeMap::new()) };
+        let mut asked = TopicPartitionList::new();
+        for (topic, count) in Topic::ALL.iter().zip(&self.num_partitions) {
+            asked.add_partition_range(topic.name(), 0, count - 1);
+        }
+        let answer = reader
+            .committed_offsets(asked, REQUEST_TIMEOUT)
+            .map_err(|source| self.request_failed("look up the committed offsets of the reader", source))?;
+        let mut committed = BTreeMap::new();
+        for element in answer.elements() {
+            let offset = match element.offset() {
+                Offset::Offset(offset) => Some(offset),
+                _ => None,
+            };
+            if let Some(topic) = Topic::ALL.iter().position(|topic| topic.name() == element.topic()) {
+                committed.insert((topic, element.partition()), offset);
+            }
+        }
+        Ok(committed)
+    }
+
+    /// Counts a record in and waits until there is room for it.
+    fn make_room(&mut self, topic: Topic, partition: i32, num_bytes: u64) -> Result<(), SinkError> {
+        let Some(follow) = self.settings.follow.clone() else { return Ok(()) };
+        let place = (topic as usize, partition);
+        let mut progress = Instant::now();
+        let mut told = false;
+        loop {
+            let sent = self.reports.sent_bytes.load(Ordering::Relaxed);
+            let ratio = stored_ratio(sent, self.reports.payload_bytes.load(Ordering::Relaxed));
+            let stored = {
+                let mut unread = lock(&self.reports.unread);
+                let Some(unread) = unread.get_mut(&place) else { return Ok(()) };
+                let stored = ((unread.bytes() + num_bytes) as f64 * ratio) as u64;
+                if stored <= follow.max_unread_bytes {
+                    unread.wrote(num_bytes);
+                    return Ok(());
+                }
+                stored
+            };
+            let partition = format!("{}/{partition}", topic.name());
+            let waited = progress.elapsed();
+            if !follow.timeout.is_zero() && waited >= follow.timeout {
+                let (group, seconds) = (follow.group, waited.as_secs());
+                return Err(SinkError::ReaderStalled { group, partition, unread_bytes: stored, seconds });
+            }
+            if !told && waited >= Duration::from_secs(2) {
+                warn!(
+                    group = follow.group,
+                    partition,
+                    unread_bytes = stored,
+                    "waiting for the reader to commit"
+                );
+                told = true;
+            }
+            self.idle(Duration::from_millis(100))?;
+            if self.stop.is_cancelled() {
+                return Err(SinkError::Stopped);
+            }
+            if self.learn_commits()? {
+                progress = Instant::now();
+            }
+        }
+    }
+
+    /// Takes in what the reader has committed; true if anything is new.
+    fn learn_commits(&self) -> Result<bool, SinkError> {
+        let committed = self.committed()?;
+        let mut unread = lock(&self.reports.unread);
+        let mut is_news = false;
+        for (place, offset) in committed {
+            if let (Some(unread), Some(offset)) = (unread.get_mut(&place), offset) {
+                is_news |= unread.commit(offset);
+            }
+        }
+        Ok(is_news)
+    }
+
+    /// Checks that the broker still has, or the reader has committed, everything.
+    fn check_nothing_was_dropped(&self) -> Result<(), SinkError> {
+        let Some(follow) = &self.settings.follow else { return Ok(()) };
+        for (place, committed) in self.committed()? {
+            let (low, _) = self.watermarks(place)?;
+            let settled = self.settled.get(&place).copied().unwrap_or(0);
+            let count = low - committed.unwrap_or(0).max(settled);
+            if count > 0 {
+                let partition = format!("{}/{}", Topic::ALL[place.0].name(), place.1);
+                return Err(SinkError::DroppedUnread { partition, group: follow.group.clone(), count });
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Sink for KafkaSink {
+    fn write(&mut self, record: &Record<'_>) -> Result<(), SinkError> {
+        self.since_poll += 1;
+        if self.since_poll >= POLL_EVERY {
+            self.idle(Duration::ZERO)?;
+        }
+        let partition = self.choose_partition(record.topic, record.key);
+        self.make_room(record.topic, partition, record.value.len() as u64 + RECORD_OVERHEAD_BYTES)?;
+        let mut message = BaseRecord::<[u8], [u8]>::to(record.topic.name())
+            .partition(partition)
+            .payload(record.value)
+            .headers(self.header.clone());
+        message.key = record.key;
+        loop {
+            message = match self.producer.send(message) {
+                Ok(()) => return Ok(()),
+                Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), refused)) => refused,
+                Err((source, _)) => {
+                    let (topic, num_bytes) = (record.topic.name(), record.value.len());
+                    return Err(SinkError::RecordRefused { topic, num_bytes, source });
+                }
+            };
+            self.idle(Duration::from_millis(100))?;
+            if self.stop.is_cancelled() {
+                return Err(SinkError::Stopped);
+            }
+        }
+    }
+
+    fn idle(&mut self, wait: Duration) -> Result<(), SinkError> {
+        self.since_poll = 0;
+        self.producer.poll(wait);
+        self.check_deliveries()
+    }
+
+    fn finish(&mut self) -> Result<(), SinkError> {
+        let flushed = self.producer.flush(DELIVERY_TIMEOUT + Duration::from_secs(5));
+        self.check_deliveries()?;
+        let on_their_way = u64::try_from(self.producer.in_flight_count()).unwrap_or(0);
+        if on_their_way > 0 || flushed.is_err() {
+            let first_reason =
+                flushed.err().map_or_else(|| "still queued".to_owned(), |error| error.to_string());
+            return Err(SinkError::Undelivered { count: on_their_way, first_reason });
+        }
+        self.check_nothing_was_dropped()
+    }
+}
+
+fn producer_config(settings: &KafkaSettings) -> ClientConfig {
+    let mut config = base_config(settings);
+    let mut default = |option: &str, value: &str| {
+        if !settings.options.contains_key(option) {
+            config.set(option, value);
+        }
+    };
+    default("enable.idempotence", "true");
+    default("compression.type", &settings.compression);
+    default("message.timeout.ms", &DELIVERY_TIMEOUT.as_millis().to_string());
+    // Full batches compress well and are read fast; 20 ms are nothing to a load generator.
+    default("linger.ms", "20");
+    // The bound of what is in memory; enough for both cores to stay busy.
+    default("queue.buffering.max.kbytes", "32768");
+    default("queue.buffering.max.messages", "200000");
+    if settings.follow.is_some() {
+        default("statistics.interval.ms", "250");
+    }
+    config
+}
+
+/// The 32-bit murmur2 hash that Kafka's Java clients choose partitions with.
+fn murmur2(data: &[u8]) -> u32 {
+    const M: u32 = 0x5bd1_e995;
+    let mut hash = 0x9747_b28c ^ data.len() as u32;
+    let (words, rest) = data.as_chunks::<4>();
+    for word in words {
+        let mut k = u32::from_le_bytes(*word).wrapping_mul(M);
+        k ^= k >> 24;
+        hash = hash.wrapping_mul(M) ^ k.wrapping_mul(M);
+    }
+    if !rest.is_empty() {
+        for (index, byte) in rest.iter().enumerate() {
+            hash ^= u32::from(*byte) << (8 * index);
+        }
+        hash = hash.wrapping_mul(M);
+    }
+    hash ^= hash >> 13;
+    hash = hash.wrapping_mul(M);
+    hash ^ (hash >> 15)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn murmur2_matches_the_java_client() {
+        // From the tests of org.apache.kafka.common.utils.Utils.
+        let known: [(&str, i32); 6] = [
+            ("21", -973_932_308),
+            ("foobar", -790_332_482),
+            ("a-little-bit-long-string", -985_981_536),
+            ("a-little-bit-longer-string", -1_486_304_829),
+            ("lkjh234lh9fiuh90y23oiuhsafujhadof229phr9h19h89h8", -58_897_971),
+            ("abc", 479_470_107),
+        ];
+
+        for (text, hash) in known {
+            assert_eq!(murmur2(text.as_bytes()) as i32, hash, "{text}");
+        }
+    }
+}

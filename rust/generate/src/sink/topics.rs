@@ -1,0 +1,96 @@
+//! Topics: creating those that do not exist, and waiting until all of them have partitions.
+
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
+
+use rdkafka::{
+    ClientConfig, ClientContext,
+    admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
+    client::{Client, DefaultClientContext},
+};
+use tokio_util::sync::CancellationToken;
+use tracing::debug;
+
+use super::{SinkError, kafka::KafkaSettings};
+use crate::event::Topic;
+
+/// How long topics may take to appear.
+const TOPIC_TIMEOUT: Duration = Duration::from_secs(30);
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Returns what every client of the sink is configured with.
+pub(super) fn base_config(settings: &KafkaSettings) -> ClientConfig {
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", &settings.servers).set("client.id", "streamify-generate");
+    for (option, value) in &settings.options {
+        config.set(option, value);
+    }
+    config
+}
+
+/// Creates the topics that the cluster does not list. A broker that cannot create topics on request may still make them when
+/// they are first asked for, so a refusal is no error here; the embedded broker has them from its start.
+pub(super) fn create_missing_topics(settings: &KafkaSettings) -> Result<(), SinkError> {
+    let refused = |source| SinkError::KafkaSettings { servers: settings.servers.clone(), source };
+    let admin: AdminClient<DefaultClientContext> = base_config(settings).create().map_err(refused)?;
+    let Ok(metadata) = admin.inner().fetch_metadata(None, TOPIC_TIMEOUT) else {
+        // Unreachable: the wait for the topics reports it, with its own deadline.
+        return Ok(());
+    };
+    let exists = |name: &str| metadata.topics().iter().any(|topic| topic.name() == name);
+    let missing: Vec<NewTopic<'_>> = Topic::ALL
+        .iter()
+        .filter(|topic| !exists(topic.name()))
+        .map(|topic| {
+            let replication = TopicReplication::Fixed(settings.replication);
+            NewTopic::new(topic.name(), settings.num_partitions, replication)
+        })
+        .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let options = AdminOptions::new().request_timeout(Some(REQUEST_TIMEOUT));
+    match futures::executor::block_on(admin.create_topics(&missing, &options)) {
+        Ok(results) => {
+            for result in results {
+                match result {
+                    Ok(topic) => debug!(topic, "created topic"),
+                    Err((topic, code)) => debug!(topic, %code, "topic was not created"),
+                }
+            }
+        }
+        Err(error) => debug!(%error, "the broker does not create topics on request"),
+    }
+    Ok(())
+}
+
+/// Waits until a topic has partitions; returns how many.
+pub(super) fn await_topic<C: ClientContext>(
+    client: &Client<C>,
+    topic: Topic,
+    servers: &str,
+    stop: &CancellationToken,
+) -> Result<i32, SinkError> {
+    let started = Instant::now();
+    let mut last = None;
+    while started.elapsed() < TOPIC_TIMEOUT {
+        if stop.is_cancelled() {
+            return Err(SinkError::Stopped);
+        }
+        match client.fetch_metadata(Some(topic.name()), Duration::from_secs(3)) {
+            Ok(metadata) => {
+                let found = metadata.topics().iter().find(|found| found.name() == topic.name());
+                let count = found.map_or(0, |found| found.partitions().len());
+                if count > 0 {
+                    return Ok(i32::try_from(count).unwrap_or(i32::MAX));
+                }
+            }
+            Err(error) => last = Some(error),
+        }
+        thread::sleep(Duration::from_millis(100));
+    }
+    let (topic, servers, seconds) = (topic.name(), servers.to_owned(), TOPIC_TIMEOUT.as_secs());
+    Err(SinkError::TopicUnavailable { topic, servers, seconds, source: last })
+}
