@@ -6,7 +6,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,7 +31,7 @@ class Size:
 SIZES = {"small": Size(events=120_000, kills=8), "full": Size(events=1_000_000, kills=25)}
 
 
-def worker(environment: Mapping[str, str], *arguments: str, log: Path) -> subprocess.Popen[bytes]:
+def worker(environment: dict[str, str], *arguments: str, log: Path) -> subprocess.Popen[bytes]:
     """Starts the worker, small commits so that many are hit; its log goes to a file."""
     options = ["--freshness", "150ms", "--max-event-time-ahead", "60d", "--log-format", "json", *arguments]
     with log.open("ab") as output:
@@ -58,7 +58,7 @@ def run(embedded: bool, size: Size, seed: int) -> Iterator[Claim]:
     shutil.rmtree(folder)
 
 
-def _run(name: str, environment: Mapping[str, str], folder: Path, size: Size, seed: int) -> Iterator[Claim]:
+def _run(name: str, environment: dict[str, str], folder: Path, size: Size, seed: int) -> Iterator[Claim]:
     randomness = random.Random(seed)
     feeder = Feeder(
         environment["KAFKA_BOOTSTRAP_SERVERS"], folder / "events", size.kills, make_events(folder / "events", size.events, seed)
@@ -76,7 +76,7 @@ def _run(name: str, environment: Mapping[str, str], folder: Path, size: Size, se
     yield from _verify(name, environment, feeder, kills)
 
 
-def _kill_at_a_random_moment(environment: Mapping[str, str], randomness: random.Random, log: Path) -> int:
+def _kill_at_a_random_moment(environment: dict[str, str], randomness: random.Random, log: Path) -> int:
     """Returns 1 if the kill met a living worker."""
     process = worker(environment, log=log)
     try:
@@ -89,7 +89,7 @@ def _kill_at_a_random_moment(environment: Mapping[str, str], randomness: random.
     return 1
 
 
-def _verify(name: str, environment: Mapping[str, str], feeder: Feeder, kills: int) -> Iterator[Claim]:
+def _verify(name: str, environment: dict[str, str], feeder: Feeder, kills: int) -> Iterator[Claim]:
     catalog = open_catalog(environment)
     orphans: set[str] = set()
     for topic in TOPICS:

@@ -3,7 +3,7 @@
 import shutil
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
 from tools.prove.chaos import worker
@@ -39,7 +39,7 @@ def run(seconds_away: float, seed: int) -> Iterator[Claim]:
     shutil.rmtree(folder)
 
 
-def _down_at_start(environment: Mapping[str, str], folder: Path) -> Iterator[Claim]:
+def _down_at_start(environment: dict[str, str], folder: Path) -> Iterator[Claim]:
     closed = free_ports(1)[0]
     for name, variable in ADDRESS.items():
         address = environment[variable]
@@ -56,7 +56,7 @@ def _down_at_start(environment: Mapping[str, str], folder: Path) -> Iterator[Cla
 
 
 def _down_in_a_run(
-    stack: Stack, environment: Mapping[str, str], feeder: Feeder, folder: Path, seconds_away: float
+    stack: Stack, environment: dict[str, str], feeder: Feeder, folder: Path, seconds_away: float
 ) -> Iterator[Claim]:
     log = folder / "run.log"
     process = worker(environment, "--commit-timeout", "10m", log=log)
@@ -88,7 +88,7 @@ def _stay_away(seconds: float) -> None:
     threading.Event().wait(seconds)
 
 
-def _caught_up(environment: Mapping[str, str]) -> bool:
+def _caught_up(environment: dict[str, str]) -> bool:
     catalog = open_catalog(environment)
     namespace = environment.get("POLARIS_NAMESPACE", "streamify")
     for topic in TOPICS:
@@ -99,7 +99,7 @@ def _caught_up(environment: Mapping[str, str]) -> bool:
     return True
 
 
-def _nothing_lost(environment: Mapping[str, str], feeder: Feeder) -> Iterator[Claim]:
+def _nothing_lost(environment: dict[str, str], feeder: Feeder) -> Iterator[Claim]:
     catalog = open_catalog(environment)
     missing = doubled = 0
     for topic in TOPICS:

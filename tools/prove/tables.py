@@ -10,13 +10,14 @@ from urllib.parse import urlparse
 import duckdb
 import pyarrow.compute as pc
 from confluent_kafka import Consumer, TopicPartition
+from pyarrow.fs import FileSelector, FileType, S3FileSystem
 from pyiceberg.catalog import Catalog, load_catalog
 from pyiceberg.table import Table
 
 DEAD_LETTERS = "bronze_dead_letters"
 
 
-def open_catalog(environment: Mapping[str, str]) -> Catalog:
+def open_catalog(environment: dict[str, str]) -> Catalog:
     """Opens the catalog that a worker with this environment writes to."""
     if "POLARIS_URI" not in environment:
         home = Path(environment["STREAMIFY_HOME"]).absolute()
@@ -77,7 +78,7 @@ class Landed:
     orphan_commits: set[str]
 
 
-def landed(catalog: Catalog, environment: Mapping[str, str], topic: str, ends: Mapping[int, int]) -> Landed:
+def landed(catalog: Catalog, environment: dict[str, str], topic: str, ends: Mapping[int, int]) -> Landed:
     """Reads a topic's bronze table and its dead letters."""
     namespace = environment.get("POLARIS_NAMESPACE", "streamify")
     bronze = catalog.load_table(f"{namespace}.bronze_{topic}")
@@ -129,8 +130,6 @@ def _orphan_commits(table: Table) -> Iterator[str]:
     """Data files below the table's location that its metadata does not name; their names begin with the commit's id."""
     known = {urlparse(path).path for path in table.inspect.all_files()["file_path"].to_pylist()}
     location = f"{table.location()}/data"
-    from pyarrow.fs import FileSelector, FileType
-
     scheme = urlparse(location)
     if scheme.scheme == "file":
         for path in Path(scheme.path).rglob("*.parquet"):
@@ -143,9 +142,7 @@ def _orphan_commits(table: Table) -> Iterator[str]:
             yield info.base_name[:36]
 
 
-def _s3(table: Table) -> object:
-    from pyarrow.fs import S3FileSystem
-
+def _s3(table: Table) -> S3FileSystem:
     properties = table.io.properties
     return S3FileSystem(
         access_key=properties["s3.access-key-id"],
@@ -155,7 +152,7 @@ def _s3(table: Table) -> object:
     )
 
 
-def _count_with_duckdb(table: Table, environment: Mapping[str, str]) -> tuple[int, int]:
+def _count_with_duckdb(table: Table, environment: dict[str, str]) -> tuple[int, int]:
     connection = connect_duckdb(environment)
     counts = connection.execute(
         "select count(*), count(distinct (_source_epoch, _kafka_partition, _kafka_offset)) from iceberg_scan(?)",
@@ -167,7 +164,7 @@ def _count_with_duckdb(table: Table, environment: Mapping[str, str]) -> tuple[in
     return int(counts[0]), int(counts[1])
 
 
-def connect_duckdb(environment: Mapping[str, str]) -> duckdb.DuckDBPyConnection:
+def connect_duckdb(environment: dict[str, str]) -> duckdb.DuckDBPyConnection:
     """Opens DuckDB with the Iceberg extension from the environment's packages and the store's credentials."""
     import duckdb_extension_avro
     import duckdb_extension_httpfs
