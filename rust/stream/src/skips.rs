@@ -1,0 +1,82 @@
+//! Offsets without a record: on which topics they are normal.
+//!
+//! Compaction and transactions leave offsets that no reader ever gets. On any other topic they mean that the brokers
+//! lost records, so the run stops there unless it was told to accept them. Whether a topic is compacted is asked only
+//! when its first skip is seen; whether its producers use transactions no broker tells.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use rdkafka::admin::{AdminClient, AdminOptions, ResourceSpecifier};
+use rdkafka::client::DefaultClientContext;
+use tokio::runtime::Handle;
+use tracing::{info, warn};
+
+use crate::error::StreamError;
+use crate::kafka::{KafkaSettings, Run, TopicPartition};
+use crate::settings::Policy;
+
+const ASK_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Decides about skips.
+pub struct Skips {
+    policy: Policy,
+    settings: KafkaSettings,
+    runtime: Handle,
+    compacted: Mutex<BTreeMap<String, bool>>,
+}
+
+impl Skips {
+    /// Returns a judge that follows `policy`, and asks the brokers of `settings` on the given runtime.
+    pub fn new(policy: Policy, settings: KafkaSettings, runtime: Handle) -> Self {
+        Self { policy, settings, runtime, compacted: Mutex::default() }
+    }
+
+    /// Checks a run with skips. Blocks for up to 5 s at the first skip of a topic; call it from intake threads only.
+    ///
+    /// # Errors
+    /// [`StreamError::Skipped`] if they are not accepted.
+    pub fn check(&self, partition: &TopicPartition, run: &Run) -> Result<(), StreamError> {
+        if self.policy == Policy::Accept || self.is_compacted(&partition.topic) {
+            return Ok(());
+        }
+        Err(StreamError::Skipped {
+            partition: partition.clone(),
+            from: run.from,
+            to: run.to,
+            skipped: run.skipped_by_broker,
+        })
+    }
+
+    fn is_compacted(&self, topic: &str) -> bool {
+        let mut compacted = self.compacted.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = compacted.get(topic) {
+            return *known;
+        }
+        let is_compacted = self.runtime.block_on(self.ask(topic)).unwrap_or_else(|problem| {
+            warn!(topic, problem, "failed to ask whether the topic is compacted, taking it as not compacted");
+            false
+        });
+        info!(topic, is_compacted, "offsets without a record were seen");
+        compacted.insert(topic.to_owned(), is_compacted);
+        is_compacted
+    }
+
+    async fn ask(&self, topic: &str) -> Result<bool, String> {
+        let config = self.settings.client_config().map_err(|error| error.to_string())?;
+        let client: AdminClient<DefaultClientContext> = config.create().map_err(|error| error.to_string())?;
+        let options = AdminOptions::new().request_timeout(Some(ASK_TIMEOUT));
+        let answers = client
+            .describe_configs([&ResourceSpecifier::Topic(topic)], &options)
+            .await
+            .map_err(|error| error.to_string())?;
+        for answer in answers {
+            let config = answer.map_err(|code| code.to_string())?;
+            if let Some(policy) = config.get("cleanup.policy").and_then(|entry| entry.value.as_deref()) {
+                return Ok(policy.contains("compact"));
+            }
+        }
+        Err("the broker told no `cleanup.policy`".to_owned())
+    }
+}

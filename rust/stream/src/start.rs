@@ -1,0 +1,250 @@
+//! The start of a session: tables made ready, the topics found, and where each partition begins.
+//!
+//! Lake and Kafka are opened side by side, so that the first commit comes soon. Whatever is not there yet is waited for up to the
+//! configured time. An adopted source is committed before anything is read.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::try_join_all;
+use streamify_core::state::{Change, SourceIdentity};
+use streamify_core::{Contract, dead_letter};
+use streamify_lake::commit::{Append, Appender, CommitOptions};
+use streamify_lake::{Lake, LakeError, LakeSettings, Partitioning, TableSpec};
+use tokio::task::spawn_blocking;
+use tracing::info;
+use uuid::Uuid;
+
+use crate::broker;
+use crate::dead_letters::Origin;
+use crate::error::StreamError;
+use crate::intake::Assigned;
+use crate::kafka::{KafkaClient, KafkaError, KafkaSettings, TopicIdentity, TopicPartition};
+use crate::plan::{Decisions, Log, Plan, plan};
+use crate::settings::{Settings, Source, Until};
+use crate::wait::until_ready;
+
+/// How long one question to Kafka may take.
+const ASK_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long one attempt to connect may take; a broker that is up answers in a fraction of it.
+const CONNECT_ATTEMPT: Duration = Duration::from_secs(10);
+
+/// One topic, ready to be read.
+pub struct ReadyTopic {
+    /// Its contract.
+    pub contract: Arc<Contract>,
+    /// Its table's committer.
+    pub appender: Appender,
+    /// Where its records come from.
+    pub origin: Origin,
+}
+
+/// Everything a session needs.
+pub struct Ready {
+    /// The topics.
+    pub topics: Vec<ReadyTopic>,
+    /// The dead-letter table's committer.
+    pub dead_letters: Appender,
+    /// The connection to Kafka.
+    pub client: Arc<KafkaClient>,
+    /// Where each partition begins.
+    pub assigned: Vec<Assigned>,
+    /// Which logs were found, to notice new partitions and topics that are made anew.
+    pub identities: BTreeMap<String, TopicIdentity>,
+}
+
+/// Makes everything ready to read `contracts`' topics.
+///
+/// # Errors
+/// What is not there in time, and what needs a decision.
+pub async fn prepare(
+    settings: &Settings,
+    lake: &LakeSettings,
+    contracts: &[Arc<Contract>],
+) -> Result<Ready, StreamError> {
+    let tables = until_ready("catalog and store", settings.connect_timeout, || tables(settings, lake, contracts));
+    let kafka = kafka(settings, contracts);
+    let ((appenders, dead_letters), (client, cluster_id, identities)) = tokio::try_join!(tables, kafka)?;
+
+    let logs = try_join_all(contracts.iter().map(|contract| {
+        let identity = identities.get(&contract.topic).cloned();
+        let identity = identity.unwrap_or(TopicIdentity { topic_id: None, num_partitions: 0 });
+        log(settings, contract, &client, cluster_id.clone(), identity)
+    }))
+    .await?;
+    let mut topics = Vec::with_capacity(contracts.len());
+    let mut assigned = Vec::new();
+    for (index, ((contract, appender), log)) in contracts.iter().zip(appenders).zip(&logs).enumerate() {
+        let (topic, plan) = ready_topic(settings, Arc::clone(contract), appender, log).await?;
+        assigned.extend(assignments(settings, index, log, &plan));
+        topics.push(topic);
+    }
+    Ok(Ready { topics, dead_letters, client, assigned, identities })
+}
+
+async fn tables(
+    settings: &Settings,
+    lake_settings: &LakeSettings,
+    contracts: &[Arc<Contract>],
+) -> Result<(Vec<Appender>, Appender), StreamError> {
+    let failed = |what: &str| {
+        let what = what.to_owned();
+        move |source: LakeError| StreamError::Lake { what, source }
+    };
+    let lake = Lake::open(lake_settings).await.map_err(failed("open the lake"))?;
+    let options = CommitOptions {
+        timeout: settings.commit_timeout,
+        max_conflicts: settings.commit_retries,
+        resume_from: settings.resume_from,
+    };
+    let open = |spec: TableSpec| {
+        let (lake, options) = (lake.clone(), options.clone());
+        async move {
+            let table = lake.ensure_table(&spec).await.map_err(failed(&format!("make table `{}` ready", spec.name)))?;
+            Ok::<_, StreamError>(Appender::open(Arc::clone(lake.catalog()), table, options).await?)
+        }
+    };
+    // The first table alone: it creates the namespace, which the others would race for.
+    let dead_letters = open(dead_letter_table()).await?;
+    let appenders = try_join_all(contracts.iter().map(|contract| open(TableSpec::bronze(contract)))).await?;
+    Ok((appenders, dead_letters))
+}
+
+fn dead_letter_table() -> TableSpec {
+    TableSpec {
+        name: dead_letter::TABLE.to_owned(),
+        doc: "One row per record that could not be decoded: every byte of it, and why.".to_owned(),
+        columns: dead_letter::columns(),
+        identity: ["topic", "source_epoch", "partition", "offset"].map(str::to_owned).to_vec(),
+        partitioning: Partitioning::Identity("event_date".to_owned()),
+        sort_key: Vec::new(),
+        properties: Vec::new(),
+    }
+}
+
+type Connected = (Arc<KafkaClient>, String, BTreeMap<String, TopicIdentity>);
+
+async fn kafka(settings: &Settings, contracts: &[Arc<Contract>]) -> Result<Connected, StreamError> {
+    let (bootstrap_servers, embedded_identity) = match &settings.source {
+        Source::Brokers(servers) => (servers.clone(), None),
+        Source::Embedded => {
+            let broker = broker::find(&settings.home)?;
+            (broker.bootstrap_servers, Some(broker.identity))
+        }
+    };
+    let kafka_settings = kafka_settings(settings, bootstrap_servers);
+    let client = until_ready("the brokers", settings.connect_timeout, || {
+        let kafka_settings = kafka_settings.clone();
+        blocking("connecting to Kafka", move || KafkaClient::connect(&kafka_settings))
+    })
+    .await?;
+    let told = client.cluster().cluster_id;
+    let cluster_id = settings.source_id.clone().or(embedded_identity).unwrap_or(told);
+    let names: Vec<String> = contracts.iter().map(|contract| contract.topic.clone()).collect();
+    let identities = until_ready("the topics", settings.connect_timeout, || find_topics(&client, &names, settings)).await?;
+    Ok((client, cluster_id, identities))
+}
+
+/// The Kafka client's settings for these brokers.
+pub fn kafka_settings(settings: &Settings, bootstrap_servers: String) -> KafkaSettings {
+    let mut kafka = KafkaSettings::new(bootstrap_servers);
+    kafka.isolation = settings.isolation;
+    kafka.options = settings.kafka_options.0.clone();
+    kafka.queue_bytes = settings.memory.kafka_queue as u64;
+    kafka.num_queues = settings.decode_threads;
+    kafka.connect_wait = settings.connect_timeout.min(CONNECT_ATTEMPT);
+    if let Some(group_id) = &settings.group_id {
+        kafka.group_id.clone_from(group_id);
+    }
+    kafka
+}
+
+/// Topics that do not exist yet are waited for like a broker: a producer may be about to create them.
+async fn find_topics(
+    client: &Arc<KafkaClient>,
+    names: &[String],
+    settings: &Settings,
+) -> Result<BTreeMap<String, TopicIdentity>, StreamError> {
+    let (asked, wanted) = (Arc::clone(client), names.to_vec());
+    let found = blocking("asking for the topics", move || {
+        let names: Vec<&str> = wanted.iter().map(String::as_str).collect();
+        asked.topics(&names, ASK_TIMEOUT)
+    })
+    .await?;
+    let topics: Vec<String> = names.iter().filter(|name| !found.contains_key(*name)).cloned().collect();
+    if topics.is_empty() {
+        return Ok(found);
+    }
+    Err(StreamError::TopicsMissing { topics, waited: settings.connect_timeout })
+}
+
+async fn log(
+    settings: &Settings,
+    contract: &Contract,
+    client: &Arc<KafkaClient>,
+    cluster_id: String,
+    identity: TopicIdentity,
+) -> Result<Log, StreamError> {
+    let num_partitions = identity.num_partitions;
+    let is_ours = |partition: &i32| settings.partitions.as_ref().is_none_or(|ours| ours.contains(partition));
+    let partitions: Vec<TopicPartition> = (0..num_partitions)
+        .filter(is_ours)
+        .map(|partition| TopicPartition::new(contract.topic.clone(), partition))
+        .collect();
+    let bounds = until_ready("the partitions' leaders", settings.connect_timeout, || {
+        let (client, partitions) = (Arc::clone(client), partitions.clone());
+        blocking("asking for offsets", move || client.bounds(&partitions, ASK_TIMEOUT))
+    })
+    .await?;
+    let bounds = partitions.iter().map(|partition| partition.partition).zip(bounds).collect();
+    let source = SourceIdentity { cluster_id, topic_id: identity.topic_id };
+    Ok(Log { topic: contract.topic.clone(), table: contract.table.clone(), source, num_partitions, bounds })
+}
+
+async fn ready_topic(
+    settings: &Settings,
+    contract: Arc<Contract>,
+    mut appender: Appender,
+    log: &Log,
+) -> Result<(ReadyTopic, Plan), StreamError> {
+    let decisions = Decisions { adopt_new_topic: settings.adopt_new_topic, on_gap: settings.on_gap };
+    let plan = plan(log, appender.state().topics.get(&log.topic), decisions)?;
+    if let Some(from_epoch) = plan.adopt_from {
+        let (topic, source) = (log.topic.clone(), log.source.clone());
+        let append = Append {
+            commit_id: Uuid::now_v7(),
+            changes: vec![Change::Adopt { topic, from_epoch, source }],
+            ..Append::default()
+        };
+        let landing = appender.append(append).await?;
+        info!(topic = log.topic, epoch = plan.epoch, snapshot_id = landing.snapshot_id, "adopted a new source");
+    }
+    let origin = Origin { topic: log.topic.clone(), epoch: plan.epoch, source: log.source.clone() };
+    Ok((ReadyTopic { contract, appender, origin }, plan))
+}
+
+fn assignments(settings: &Settings, topic: usize, log: &Log, plan: &Plan) -> Vec<Assigned> {
+    let is_bounded = settings.until == Some(Until::CaughtUp);
+    plan.begins
+        .iter()
+        .map(|(partition, begin)| Assigned {
+            partition: TopicPartition::new(log.topic.clone(), *partition),
+            topic,
+            expected: begin.expected,
+            start: begin.start,
+            end: log.bounds.get(partition).filter(|_| is_bounded).map(|bounds| bounds.stable_end),
+        })
+        .collect()
+}
+
+/// Runs a call that waits for a broker on a thread where that is allowed.
+pub async fn blocking<T: Send + 'static>(
+    what: &str,
+    call: impl FnOnce() -> Result<T, KafkaError> + Send + 'static,
+) -> Result<T, StreamError> {
+    match spawn_blocking(call).await {
+        Ok(result) => result.map_err(StreamError::Kafka),
+        Err(_) => Err(StreamError::Stopped { part: what.to_owned() }),
+    }
+}

@@ -1,0 +1,109 @@
+//! Looks after a running session: are the brokers there, has a topic changed, how far behind are we.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, interval, sleep};
+use tracing::{info, warn};
+
+use crate::budget::Budget;
+use crate::clock;
+use crate::error::StreamError;
+use crate::kafka::{KafkaClient, Server, TopicIdentity, TopicPartition};
+use crate::metrics::Metrics;
+use crate::report::Report;
+use crate::start::blocking;
+
+const TICK: Duration = Duration::from_secs(1);
+const ASK_INTERVAL: Duration = Duration::from_secs(10);
+const ASK_AGAIN: Duration = Duration::from_secs(2);
+const ASK_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What is watched.
+pub struct Watch<'a> {
+    /// The connection.
+    pub client: &'a Arc<KafkaClient>,
+    /// The thread that serves it.
+    pub server: &'a Server,
+    /// The topics as they were found at the start.
+    pub identities: &'a BTreeMap<String, TopicIdentity>,
+    /// Partitions that are read.
+    pub partitions: &'a [TopicPartition],
+    /// Metrics.
+    pub metrics: &'a Metrics,
+    /// What is committed.
+    pub report: &'a Report,
+    /// The budget.
+    pub budget: &'a Budget,
+    /// How long brokers may be away.
+    pub outage_limit: Duration,
+}
+
+impl Watch<'_> {
+    /// Returns when a topic has changed, so that the session has to begin anew.
+    ///
+    /// # Errors
+    /// The client has died, or the brokers were away for longer than the limit.
+    pub async fn run(&self) -> Result<(), StreamError> {
+        tokio::select! {
+            ended = self.serve() => ended,
+            changed = self.ask() => changed,
+        }
+    }
+
+    async fn serve(&self) -> Result<(), StreamError> {
+        let mut tick = interval(TICK);
+        loop {
+            tick.tick().await;
+            if self.server.has_ended() {
+                return Err(StreamError::PartitionFailed {
+                    partition: self.partitions.first().cloned().unwrap_or_else(|| TopicPartition::new("?", -1)),
+                    reason: self.client.last_error().unwrap_or_else(|| "the Kafka client stopped".to_owned()),
+                    retryable: true,
+                });
+            }
+            self.metrics.tick(clock::now_us() / 1000, self.budget.used());
+            let committed = self.report.next_offsets();
+            for partition in self.partitions {
+                let end = self.client.cached_high_watermark(partition);
+                let next = committed.get(&(partition.topic.clone(), partition.partition));
+                if let (Some(end), Some(next)) = (end, next) {
+                    self.metrics.lag(&partition.topic, partition.partition, (end - next).max(0));
+                }
+            }
+        }
+    }
+
+    async fn ask(&self) -> Result<(), StreamError> {
+        let mut away_since: Option<Instant> = None;
+        loop {
+            sleep(if away_since.is_some() { ASK_AGAIN } else { ASK_INTERVAL }).await;
+            let client = Arc::clone(self.client);
+            let names: Vec<String> = self.identities.keys().cloned().collect();
+            let asked = blocking("asking for the topics", move || {
+                let names: Vec<&str> = names.iter().map(String::as_str).collect();
+                client.topics(&names, ASK_TIMEOUT)
+            });
+            match asked.await {
+                Ok(found) => {
+                    if let Some(since) = away_since.take() {
+                        info!(seconds = since.elapsed().as_secs(), "the brokers answer again");
+                    }
+                    if found != *self.identities {
+                        info!("partitions were added, or a topic was made anew; beginning again from the tables' offsets");
+                        return Ok(());
+                    }
+                }
+                Err(error) => {
+                    let since = *away_since.get_or_insert_with(Instant::now);
+                    warn!(%error, seconds = since.elapsed().as_secs(), "the brokers do not answer, waiting");
+                    if since.elapsed() >= self.outage_limit {
+                        let what = "the brokers did not answer".to_owned();
+                        return Err(StreamError::OutageTooLong { what, waited: since.elapsed() });
+                    }
+                }
+            }
+        }
+    }
+}

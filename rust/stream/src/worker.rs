@@ -1,0 +1,180 @@
+//! The worker: sessions one after the other until the work is done, and what may be tried again in between.
+//!
+//! A failure that beginning anew can heal (a store that lost an upload, a Kafka client that died, a partition whose log
+//! was cut) ends a session, not the run: the next session begins at the tables' offsets. That goes on for at most
+//! `--commit-timeout` without a commit in between. At the start nothing is tried beyond `--connect-timeout`.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use prometheus_client::registry::Registry;
+use streamify_core::Contract;
+use streamify_lake::LakeSettings;
+use streamify_runtime::endpoint::Health;
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::error::StreamError;
+use crate::metrics::Metrics;
+use crate::report::Report;
+use crate::session::{self, End, Frame};
+use crate::settings::Settings;
+use crate::start::prepare;
+
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+
+/// A worker that has not begun.
+pub struct Worker {
+    settings: Arc<Settings>,
+    lake: LakeSettings,
+    contracts: Vec<Arc<Contract>>,
+    report: Arc<Report>,
+    metrics: Arc<Metrics>,
+    health: Health,
+}
+
+impl Worker {
+    /// Chooses the contracts and registers the metrics.
+    ///
+    /// # Errors
+    /// A contract is not valid, or a topic has none.
+    pub fn new(
+        settings: Settings,
+        lake: LakeSettings,
+        registry: &mut Registry,
+        health: Health,
+        started: Instant,
+    ) -> Result<Self, StreamError> {
+        let contracts = contracts(&settings)?;
+        let topics: Vec<String> = contracts.iter().map(|contract| contract.topic.clone()).collect();
+        let tables = contracts.iter().map(|contract| (contract.topic.clone(), contract.table.clone()));
+        Ok(Self {
+            report: Arc::new(Report::new(tables, started)),
+            metrics: Arc::new(Metrics::new(registry, &topics)),
+            settings: Arc::new(settings),
+            lake,
+            contracts,
+            health,
+        })
+    }
+
+    /// Returns what was done so far; grows while the worker runs.
+    pub fn report(&self) -> Arc<Report> {
+        Arc::clone(&self.report)
+    }
+
+    /// Runs until the work is done or `shutdown` is cancelled.
+    ///
+    /// # Errors
+    /// What ended the run; everything in the report is in the tables all the same.
+    pub async fn run(&self, shutdown: CancellationToken) -> Result<End, StreamError> {
+        let frame = Frame {
+            settings: Arc::clone(&self.settings),
+            report: Arc::clone(&self.report),
+            metrics: Arc::clone(&self.metrics),
+            deadline: self.settings.max_duration.map(|limit| tokio::time::Instant::now() + limit),
+            shutdown,
+        };
+        let mut trouble = Trouble::new(self.settings.commit_timeout);
+        let mut is_first = true;
+        loop {
+            let ended = self.session(&frame, is_first).await;
+            self.health.set_ready(false);
+            match ended {
+                Ok(End::Reassign) => info!("beginning a new session"),
+                Ok(end) => return Ok(end),
+                Err((error, has_begun)) => {
+                    let is_over = !has_begun && is_first || frame.shutdown.is_cancelled();
+                    let pause = trouble.pause(self.report.num_commits());
+                    let (Some(pause), true, false) = (pause, error.is_retryable(), is_over) else { return Err(error) };
+                    let cause = std::error::Error::source(&error).map(ToString::to_string);
+                    warn!(%error, cause, pause_seconds = pause.as_secs_f64(), "session failed, beginning anew from the tables' offsets");
+                    tokio::select! {
+                        () = sleep(pause) => {}
+                        () = frame.shutdown.cancelled() => return Ok(End::Stopped),
+                    }
+                }
+            }
+            is_first = false;
+        }
+    }
+
+    /// Runs one session; an error tells whether reading had begun.
+    async fn session(&self, frame: &Frame, is_first: bool) -> Result<End, (StreamError, bool)> {
+        let ready = tokio::select! {
+            ready = prepare(&self.settings, &self.lake, &self.contracts) => ready.map_err(|error| (error, false))?,
+            () = frame.shutdown.cancelled() => return Ok(End::Stopped),
+        };
+        if is_first {
+            info!(topics = ready.topics.len(), partitions = ready.assigned.len(), "ready");
+        }
+        self.health.set_ready(true);
+        session::run(frame, ready).await.map_err(|error| (error, true))
+    }
+}
+
+fn contracts(settings: &Settings) -> Result<Vec<Arc<Contract>>, StreamError> {
+    let all = match &settings.contracts {
+        Some(folder) => streamify_core::load_dir(folder)?,
+        None => streamify_core::builtin(),
+    };
+    if settings.topics.is_empty() {
+        return Ok(all);
+    }
+    let find = |topic: &String| {
+        all.iter().find(|contract| contract.topic == *topic).cloned().ok_or_else(|| StreamError::UnknownTopic {
+            topic: topic.clone(),
+            known: all.iter().map(|contract| format!("`{}`", contract.topic)).collect::<Vec<_>>().join(", "),
+        })
+    };
+    let mut chosen: Vec<Arc<Contract>> = settings.topics.iter().map(find).collect::<Result<_, _>>()?;
+    chosen.sort_by(|left, right| left.topic.cmp(&right.topic));
+    chosen.dedup_by(|left, right| left.topic == right.topic);
+    Ok(chosen)
+}
+
+/// Failures in a row, without a commit between them.
+struct Trouble {
+    limit: Duration,
+    since: Option<Instant>,
+    num_commits: u64,
+    pause: Duration,
+}
+
+impl Trouble {
+    fn new(limit: Duration) -> Self {
+        Self { limit, since: None, num_commits: 0, pause: FIRST_PAUSE }
+    }
+
+    /// Returns how long to wait before the next session; `None` if it has gone on for too long.
+    fn pause(&mut self, num_commits: u64) -> Option<Duration> {
+        if self.since.is_none() || num_commits > self.num_commits {
+            self.since = Some(Instant::now());
+            self.num_commits = num_commits;
+            self.pause = FIRST_PAUSE;
+        }
+        if self.since.is_some_and(|since| since.elapsed() >= self.limit) {
+            return None;
+        }
+        let pause = self.pause;
+        self.pause = (pause * 2).min(LONGEST_PAUSE);
+        Some(pause)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_until_a_commit_lands_and_end_with_the_limit() {
+        let mut trouble = Trouble::new(Duration::from_secs(60));
+        assert_eq!(trouble.pause(0), Some(FIRST_PAUSE));
+        assert_eq!(trouble.pause(0), Some(FIRST_PAUSE * 2));
+        assert_eq!(trouble.pause(3), Some(FIRST_PAUSE), "a commit in between begins the count anew");
+
+        assert_eq!(Trouble::new(Duration::ZERO).pause(0), None);
+    }
+}
