@@ -5,6 +5,7 @@ import os
 import stat
 import sys
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -104,5 +105,7 @@ def s3_server(clean_environment: pytest.MonkeyPatch) -> Iterator[str]:
     host, port = server.get_host_and_port()
     address = f"http://{host}:{port}"
     clean_environment.setenv("AWS_ENDPOINT_URL", address)
+    # What it stores belongs to this process, not to the server: it would outlive the test.
+    urllib.request.urlopen(urllib.request.Request(f"{address}/moto-api/reset", method="POST")).close()
     yield address
     server.stop()
