@@ -170,7 +170,7 @@ fn awkward(text: &str, rng: &mut Rng) -> String {
         2 => format!("{text} \\"),
         3 => damaged(&format!("{} {text}", pick(FOREIGN, rng))),
         4 => format!("{text} \u{1F3B5}\u{1F469}\u{200D}\u{1F3A4}"),
-        5 => format!("{text}; {}", vec!["Orchestra of the Upper Valley"; 9].join("/")),
+        5 => format!("{text}; {}", ["Orchestra of the Upper Valley"; 9].join("/")),
         6 => format!(" {text}\t"),
         _ => format!("{text}\u{301}\u{2028}{}", pick(FOREIGN, rng)),
     }

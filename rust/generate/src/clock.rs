@@ -121,7 +121,7 @@ mod tests {
     #[test]
     fn sessions_start_in_the_afternoon_and_on_weekdays() {
         let calendar = calendar();
-        let (mut by_hour, mut weekend, mut weekday) = ([0.0f64; 24], 0.0, 0.0);
+        let (mut by_hour, mut weekend, mut weekday) = ([0.0f64; 24], 0.0f64, 0.0f64);
 
         for listener in 0..3_000 {
             let mut rng = Rng::new(5, Purpose::Listener, listener);

@@ -352,7 +352,7 @@ mod tests {
 
         assert!(summary.duplicates > 20);
         assert_eq!(doubled.records.len(), plain.records.len() + summary.duplicates as usize);
-        let mut seen = std::collections::HashSet::new();
+        let mut seen = std::collections::BTreeSet::new();
         let firsts: Vec<_> = doubled.records.iter().filter(|record| seen.insert((*record).clone())).collect();
         assert_eq!(firsts, plain.records.iter().collect::<Vec<_>>());
     }

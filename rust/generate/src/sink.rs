@@ -7,9 +7,12 @@
 pub mod files;
 pub mod follow;
 pub mod kafka;
+mod partition;
 mod topics;
 
 use std::{path::PathBuf, time::Duration};
+
+use rdkafka::error::KafkaError;
 
 use crate::event::Topic;
 
@@ -73,7 +76,7 @@ pub enum SinkError {
         servers: String,
         /// Which option, and why.
         #[source]
-        source: rdkafka::error::KafkaError,
+        source: Box<KafkaError>,
     },
     /// No answer about a topic.
     #[error("topic `{topic}` did not become available at `{servers}` within {seconds} s")]
@@ -86,7 +89,7 @@ pub enum SinkError {
         seconds: u64,
         /// The last answer.
         #[source]
-        source: Option<rdkafka::error::KafkaError>,
+        source: Option<Box<KafkaError>>,
     },
     /// A request that is not about one record failed.
     #[error("failed to {action} at `{servers}`")]
@@ -97,7 +100,7 @@ pub enum SinkError {
         servers: String,
         /// The answer.
         #[source]
-        source: rdkafka::error::KafkaError,
+        source: Box<KafkaError>,
     },
     /// The client refused a record.
     #[error("record of {num_bytes} bytes for topic `{topic}` was refused")]
@@ -108,7 +111,7 @@ pub enum SinkError {
         num_bytes: usize,
         /// Why.
         #[source]
-        source: rdkafka::error::KafkaError,
+        source: Box<KafkaError>,
     },
     /// Records that did not arrive.
     #[error("{count} records were not delivered (first reason: {first_reason})")]

@@ -1,5 +1,7 @@
 //! Into a real Kafka protocol: the embedded broker in this process, on a free port, read back by a plain consumer.
 
+#![expect(clippy::unwrap_used, reason = "tests may unwrap: a panic is the report")]
+
 use std::{
     collections::BTreeMap,
     time::{Duration, Instant},

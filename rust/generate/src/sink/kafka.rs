@@ -26,7 +26,8 @@ use tracing::warn;
 use super::{
     Record, Sink, SinkError,
     follow::{Unread, stored_ratio},
-    topics::{await_topic, base_config, create_missing_topics},
+    partition::murmur2,
+    topics::{await_topic, base_config, create_missing_topics, refused},
 };
 use crate::event::Topic;
 
@@ -145,7 +146,7 @@ impl KafkaSink {
     /// # Errors
     /// [`SinkError::KafkaSettings`], [`SinkError::TopicUnavailable`], [`SinkError::KafkaRequest`].
     pub fn connect(settings: KafkaSettings, stop: CancellationToken) -> Result<Self, SinkError> {
-        let refused = |source| SinkError::KafkaSettings { servers: settings.servers.clone(), source };
+        let refused = |source| refused(&settings.servers, source);
         let reports = Arc::new(Counters { follows: settings.follow.is_some(), ..Counters::default() });
         let producer: BaseProducer<Reports> =
             producer_config(&settings).create_with_context(Reports(Arc::clone(&reports))).map_err(refused)?;
@@ -195,13 +196,13 @@ impl KafkaSink {
     }
 
     fn request_failed(&self, action: &'static str, source: KafkaError) -> SinkError {
-        SinkError::KafkaRequest { action, servers: self.settings.servers.clone(), source }
+        SinkError::KafkaRequest { action, servers: self.settings.servers.clone(), source: Box::new(source) }
     }
 
     fn start_following(&mut self, follow: &Follow) -> Result<(), SinkError> {
         let mut config = base_config(&self.settings);
         config.set("group.id", &follow.group).set("enable.auto.commit", "false");
-        let refused = |source| SinkError::KafkaSettings { servers: self.settings.servers.clone(), source };
+        let refused = |source| refused(&self.settings.servers, source);
         self.reader = Some(config.create().map_err(refused)?);
         for (place, committed) in self.committed()? {
             let (low, high) = self.watermarks(place)?;
@@ -335,7 +336,7 @@ impl Sink for KafkaSink {
                 Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), refused)) => refused,
                 Err((source, _)) => {
                     let (topic, num_bytes) = (record.topic.name(), record.value.len());
-                    return Err(SinkError::RecordRefused { topic, num_bytes, source });
+                    return Err(SinkError::RecordRefused { topic, num_bytes, source: Box::new(source) });
                 }
             };
             self.idle(Duration::from_millis(100))?;
@@ -383,47 +384,4 @@ fn producer_config(settings: &KafkaSettings) -> ClientConfig {
         default("statistics.interval.ms", "250");
     }
     config
-}
-
-/// The 32-bit murmur2 hash that Kafka's Java clients choose partitions with.
-fn murmur2(data: &[u8]) -> u32 {
-    const M: u32 = 0x5bd1_e995;
-    let mut hash = 0x9747_b28c ^ data.len() as u32;
-    let (words, rest) = data.as_chunks::<4>();
-    for word in words {
-        let mut k = u32::from_le_bytes(*word).wrapping_mul(M);
-        k ^= k >> 24;
-        hash = hash.wrapping_mul(M) ^ k.wrapping_mul(M);
-    }
-    if !rest.is_empty() {
-        for (index, byte) in rest.iter().enumerate() {
-            hash ^= u32::from(*byte) << (8 * index);
-        }
-        hash = hash.wrapping_mul(M);
-    }
-    hash ^= hash >> 13;
-    hash = hash.wrapping_mul(M);
-    hash ^ (hash >> 15)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn murmur2_matches_the_java_client() {
-        // From the tests of org.apache.kafka.common.utils.Utils.
-        let known: [(&str, i32); 6] = [
-            ("21", -973_932_308),
-            ("foobar", -790_332_482),
-            ("a-little-bit-long-string", -985_981_536),
-            ("a-little-bit-longer-string", -1_486_304_829),
-            ("lkjh234lh9fiuh90y23oiuhsafujhadof229phr9h19h89h8", -58_897_971),
-            ("abc", 479_470_107),
-        ];
-
-        for (text, hash) in known {
-            assert_eq!(murmur2(text.as_bytes()) as i32, hash, "{text}");
-        }
-    }
 }

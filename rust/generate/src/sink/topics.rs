@@ -9,6 +9,7 @@ use rdkafka::{
     ClientConfig, ClientContext,
     admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
     client::{Client, DefaultClientContext},
+    error::KafkaError,
 };
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
@@ -19,6 +20,11 @@ use crate::event::Topic;
 /// How long topics may take to appear.
 const TOPIC_TIMEOUT: Duration = Duration::from_secs(30);
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Returns the error for settings that librdkafka does not take.
+pub(super) fn refused(servers: &str, source: KafkaError) -> SinkError {
+    SinkError::KafkaSettings { servers: servers.to_owned(), source: Box::new(source) }
+}
 
 /// Returns what every client of the sink is configured with.
 pub(super) fn base_config(settings: &KafkaSettings) -> ClientConfig {
@@ -33,8 +39,8 @@ pub(super) fn base_config(settings: &KafkaSettings) -> ClientConfig {
 /// Creates the topics that the cluster does not list. A broker that cannot create topics on request may still make them when
 /// they are first asked for, so a refusal is no error here; the embedded broker has them from its start.
 pub(super) fn create_missing_topics(settings: &KafkaSettings) -> Result<(), SinkError> {
-    let refused = |source| SinkError::KafkaSettings { servers: settings.servers.clone(), source };
-    let admin: AdminClient<DefaultClientContext> = base_config(settings).create().map_err(refused)?;
+    let admin: AdminClient<DefaultClientContext> =
+        base_config(settings).create().map_err(|source| refused(&settings.servers, source))?;
     let Ok(metadata) = admin.inner().fetch_metadata(None, TOPIC_TIMEOUT) else {
         // Unreachable: the wait for the topics reports it, with its own deadline.
         return Ok(());
@@ -87,7 +93,7 @@ pub(super) fn await_topic<C: ClientContext>(
                     return Ok(i32::try_from(count).unwrap_or(i32::MAX));
                 }
             }
-            Err(error) => last = Some(error),
+            Err(error) => last = Some(Box::new(error)),
         }
         thread::sleep(Duration::from_millis(100));
     }
