@@ -11,15 +11,19 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use arrow::compute::concat_batches;
 use arrow::error::ArrowError;
+use futures::{StreamExt, stream};
 use iceberg::spec::DataFile;
 use streamify_core::{Contract, PartitionKey, sort_batch};
-use streamify_lake::{DataFileWriter, LoadedTable};
+use streamify_lake::{DataFileWriter, FileError, LoadedTable};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use uuid::Uuid;
 
 use crate::buffer::{GROUP_ROWS, Slice};
 use crate::budget::{Budget, Reservation};
 use crate::error::StreamError;
+
+/// How many files are finished side by side when a commit closes; a history replay has one per day, most of them small.
+const FILES_CLOSED_AT_ONCE: usize = 4;
 
 /// What a file is made of, wherever it is made.
 #[derive(Clone)]
@@ -40,11 +44,50 @@ pub struct FileFrame {
     pub waiting_bytes: usize,
 }
 
+impl FileFrame {
+    fn failed(&self, source: FileError) -> StreamError {
+        StreamError::File { table: self.table.name.clone(), source }
+    }
+}
+
 struct OpenFile {
     writer: DataFileWriter,
     permit: Option<OwnedSemaphorePermit>,
     reservation: Reservation,
     num_groups: usize,
+}
+
+impl OpenFile {
+    async fn create(
+        frame: &FileFrame,
+        key: PartitionKey,
+        stem: &str,
+        permit: Option<OwnedSemaphorePermit>,
+    ) -> Result<Self, StreamError> {
+        let writer = DataFileWriter::create(&frame.table, key, stem).await.map_err(|source| frame.failed(source))?;
+        Ok(Self { writer, permit, reservation: frame.budget.reserve(0), num_groups: 0 })
+    }
+
+    /// Writes slices as one sorted row group.
+    async fn write(&mut self, frame: &FileFrame, slices: Vec<Slice>) -> Result<(), StreamError> {
+        let (batch, reservation) = sorted(slices, frame).await?;
+        self.writer.write_row_group(&batch).await.map_err(|source| frame.failed(source))?;
+        drop((batch, reservation));
+        self.num_groups += 1;
+        self.reservation.resize(self.writer.memory());
+        Ok(())
+    }
+
+    async fn close(
+        self,
+        frame: &FileFrame,
+        commit_id: Uuid,
+        ranges: &BTreeMap<i32, (i64, i64)>,
+    ) -> Result<(DataFile, Option<OwnedSemaphorePermit>), StreamError> {
+        let footer = footer(commit_id, &frame.contract.topic, frame.epoch, ranges);
+        let closed = self.writer.close(&footer, self.num_groups == 1).await;
+        Ok((closed.map_err(|source| frame.failed(source))?, self.permit))
+    }
 }
 
 #[derive(Default)]
@@ -154,29 +197,18 @@ impl Days {
     }
 
     async fn open(&mut self, key: PartitionKey, permit: Option<OwnedSemaphorePermit>) -> Result<(), StreamError> {
-        let stem = format!("{}-{}", self.commit_id, self.num_files);
-        self.num_files += 1;
-        let writer = DataFileWriter::create(&self.frame.table, key, &stem)
-            .await
-            .map_err(|source| StreamError::File { table: self.frame.table.name.clone(), source })?;
-        let reservation = self.frame.budget.reserve(0);
-        self.days.entry(key).or_default().open = Some(OpenFile { writer, permit, reservation, num_groups: 0 });
+        let stem = self.next_stem();
+        let file = OpenFile::create(&self.frame, key, &stem, permit).await?;
+        self.days.entry(key).or_default().open = Some(file);
         Ok(())
     }
 
     /// Writes slices of a day as one sorted row group of its open file.
     async fn write_group(&mut self, key: PartitionKey, slices: Vec<Slice>) -> Result<(), StreamError> {
-        let (batch, reservation) = sorted(slices, &self.frame).await?;
         let not_open = || StreamError::Stopped { part: format!("the file of {key:?}") };
         let day = self.days.get_mut(&key).ok_or_else(not_open)?;
         let file = day.open.as_mut().ok_or_else(not_open)?;
-        file.writer
-            .write_row_group(&batch)
-            .await
-            .map_err(|source| StreamError::File { table: self.frame.table.name.clone(), source })?;
-        drop((batch, reservation));
-        file.num_groups += 1;
-        file.reservation.resize(file.writer.memory());
+        file.write(&self.frame, slices).await?;
         self.clock += 1;
         day.touched = self.clock;
         if file.writer.bytes_written() >= self.frame.file_size {
@@ -188,16 +220,12 @@ impl Days {
 
     /// Closes a day's open file; returns its permit.
     async fn close_day(&mut self, key: PartitionKey) -> Result<Option<OwnedSemaphorePermit>, StreamError> {
-        let Some(file) = self.days.get_mut(&key).and_then(|day| day.open.take()) else { return Ok(None) };
-        let footer = self.footer(key);
-        let data_file = file
-            .writer
-            .close(&footer, file.num_groups == 1)
-            .await
-            .map_err(|source| StreamError::File { table: self.frame.table.name.clone(), source })?;
+        let Some(day) = self.days.get_mut(&key) else { return Ok(None) };
+        let Some(file) = day.open.take() else { return Ok(None) };
+        let (data_file, permit) = file.close(&self.frame, self.commit_id, &day.ranges).await?;
         self.closed_bytes += data_file.file_size_in_bytes();
         self.closed.push(data_file);
-        Ok(file.permit)
+        Ok(permit)
     }
 
     /// Writes all that waits for a day, to its open file or as a whole file of its own.
@@ -245,23 +273,49 @@ impl Days {
         self.days.values().flat_map(|day| &day.waiting).map(|slice| slice.reservation.bytes()).sum()
     }
 
-    /// Writes and closes everything; returns the commit's id and files.
+    /// Writes and closes everything, several files at a time; returns the commit's id and files.
     ///
     /// # Errors
     /// As [`Days::add`].
     pub async fn finish(mut self) -> Result<(Uuid, Vec<DataFile>), StreamError> {
-        let keys: Vec<PartitionKey> = self.days.keys().copied().collect();
-        for key in keys {
-            self.write_out(key).await?;
-            self.close_day(key).await?;
+        let mut rest = Vec::new();
+        for (key, day) in std::mem::take(&mut self.days) {
+            if day.open.is_none() && day.waiting.is_empty() {
+                continue;
+            }
+            let stem = self.next_stem();
+            rest.push(finish_day(self.frame.clone(), self.commit_id, key, day, stem));
         }
+        let mut closing = stream::iter(rest).buffer_unordered(FILES_CLOSED_AT_ONCE);
+        while let Some(file) = closing.next().await {
+            self.closed.push(file?);
+        }
+        drop(closing);
         Ok((self.commit_id, self.closed))
     }
 
-    fn footer(&self, key: PartitionKey) -> Vec<(String, String)> {
-        let ranges = self.days.get(&key).map(|day| day.ranges.clone()).unwrap_or_default();
-        footer(self.commit_id, &self.frame.contract.topic, self.frame.epoch, &ranges)
+    fn next_stem(&mut self) -> String {
+        self.num_files += 1;
+        format!("{}-{}", self.commit_id, self.num_files - 1)
     }
+}
+
+/// Writes what waits for a day to its open file, or to a new one, and closes it.
+async fn finish_day(
+    frame: FileFrame,
+    commit_id: Uuid,
+    key: PartitionKey,
+    day: Day,
+    stem: String,
+) -> Result<DataFile, StreamError> {
+    let mut file = match day.open {
+        Some(file) => file,
+        None => OpenFile::create(&frame, key, &stem, None).await?,
+    };
+    if !day.waiting.is_empty() {
+        file.write(&frame, day.waiting).await?;
+    }
+    file.close(&frame, commit_id, &day.ranges).await.map(|(data_file, _)| data_file)
 }
 
 /// Returns what stands in a Parquet footer: where the rows came from and which commit they belong to.

@@ -12,6 +12,7 @@ use streamify_lake::LakeSettings;
 use streamify_pipes::{Bootstrap, ExceptionInfo, Level, Options, Pipes};
 use streamify_runtime::endpoint::{self, Health};
 use streamify_runtime::{BoxedLayer, ExitCode, LogFormat, init_telemetry, report, shutdown_token};
+use streamify_stream::allocator;
 use streamify_stream::error::StreamError;
 use streamify_stream::report::Summary;
 use streamify_stream::settings::{Cli, Settings};
@@ -28,6 +29,7 @@ const RUNTIME_END_LIMIT: Duration = Duration::from_millis(200);
 
 fn main() -> ProcessExitCode {
     let started = Instant::now();
+    allocator::limit_arenas();
     let cli = Cli::parse();
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .worker_threads(RUNTIME_THREADS)

@@ -12,7 +12,7 @@ use streamify_runtime::{TaskError, Tasks};
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::spawn_blocking;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
@@ -256,15 +256,20 @@ async fn until_ended(
 }
 
 /// Waits until everything handed over is committed; after a stop signal only as long as a shutdown has.
-async fn drain(frame: &Frame, tasks: Tasks) -> Result<(), StreamError> {
+async fn drain(frame: &Frame, mut tasks: Tasks) -> Result<(), StreamError> {
     // The appender gives up at the commit timeout; closing files is bounded by the store client's retries.
     let limit = 2 * frame.settings.commit_timeout + Duration::from_secs(60);
     let too_slow = async {
         frame.shutdown.cancelled().await;
         sleep(DRAIN_LIMIT).await;
     };
+    let drained = async {
+        // Returns at once if a task has failed or a signal has come; without these, all is well however long it takes.
+        let _ = timeout(limit, tasks.supervise()).await;
+        tasks.drain(limit).await
+    };
     tokio::select! {
-        drained = tasks.drain(limit) => drained.map_err(task_failed),
+        drained = drained => drained.map_err(task_failed),
         () = too_slow => Err(StreamError::ShutdownTooSlow { waited: DRAIN_LIMIT }),
     }
 }

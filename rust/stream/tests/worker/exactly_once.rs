@@ -1,6 +1,6 @@
 //! The worker against an in-process Kafka and a lake on disk: every offset lands exactly once, whatever happens.
 
-mod support;
+
 
 use std::collections::BTreeSet;
 
@@ -9,7 +9,7 @@ use streamify_lake::commit::CommitError;
 use streamify_runtime::ExitCode;
 use streamify_stream::error::StreamError;
 use streamify_stream::session::End;
-use support::*;
+use crate::support::*;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn everything_is_drained_exactly_once_over_several_runs() {
@@ -191,18 +191,19 @@ async fn hole_05_another_source_needs_a_decision_and_is_adopted_as_a_new_epoch()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_log_that_ends_before_the_table_is_not_read() {
+async fn a_topic_made_anew_in_the_same_cluster_is_noticed_by_its_id() {
     let home = Home::new();
     let kafka = Kafka::with_topics(&[(LISTENS, 1)]);
-    kafka.send_events(LISTENS, 1, 0..100);
+    kafka.send_events(LISTENS, 1, 0..10);
     home.catch_up(&kafka, LISTENS, &[]).await.unwrap();
-    let shorter = Kafka::with_topics(&[(LISTENS, 1)]);
-    shorter.send_events(LISTENS, 1, 0..10);
+    // Same cluster id, and more records than before: only the topic's id tells.
+    let new = Kafka::with_topics(&[(LISTENS, 1)]);
+    new.send_events(LISTENS, 1, 0..20);
 
-    let error = home.catch_up(&shorter, LISTENS, &[]).await.unwrap_err();
+    let error = home.catch_up(&new, LISTENS, &[]).await.unwrap_err();
 
-    assert!(matches!(error, StreamError::Regression { next: 100, high_watermark: 10, .. }), "{error}");
-    assert_eq!(error.exit_code(), ExitCode::NeedsDecision);
+    assert!(matches!(error, StreamError::SourceChanged { .. }), "{error}");
+    home.assert_exactly_once(LISTENS, 0, &[10]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,9 +1,9 @@
 //! The byte budget: it holds, and everything still lands, however small it is and whatever the records are.
 
-mod support;
+
 
 use streamify_stream::settings::Memory;
-use support::*;
+use crate::support::*;
 
 const NUM_EVENTS: i64 = 60_000;
 const DAY_MS: i64 = 86_400_000;

@@ -1,6 +1,6 @@
 //! Servers that are not there, at the start and in the middle.
 
-mod support;
+
 
 use streamify_lake::LakeSettings;
 use streamify_runtime::ExitCode;
@@ -9,7 +9,7 @@ use streamify_stream::error::StreamError;
 use streamify_stream::kafka::KafkaError;
 use streamify_stream::session::End;
 use streamify_stream::worker::Worker;
-use support::*;
+use crate::support::*;
 use tokio_util::sync::CancellationToken;
 
 #[tokio::test(flavor = "multi_thread")]

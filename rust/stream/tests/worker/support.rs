@@ -1,13 +1,12 @@
 //! An in-process Kafka (librdkafka's mock cluster), a lake in a temporary folder, and a worker between them.
 
-#![allow(dead_code, reason = "each test file uses its own part")]
 
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::{Int32Type, Int64Type};
 use clap::Parser;
 use futures::TryStreamExt;
@@ -113,10 +112,11 @@ impl Home {
         let servers = kafka.mock.bootstrap_servers();
         let home = self.folder.path().to_string_lossy().into_owned();
         let fixed = ["streamify-stream", "--bootstrap-servers", &servers, "--topics", topics, "--home", &home];
-        let fixed = fixed.into_iter().chain(["--decode-threads", "2", "--connect-timeout", "30s"]);
-        // The mock's clusters all have one id; the tests tell them apart by this.
-        let source = if flags.contains(&"--source-id") { Vec::new() } else { vec!["--source-id", "first"] };
-        let cli = Cli::try_parse_from(fixed.chain(source).chain(flags.iter().copied())).unwrap();
+        let fixed = fixed.into_iter().chain(["--decode-threads", "2"]);
+        // The mock's clusters all have one id; the tests tell them apart by `--source-id`.
+        let defaults = [["--connect-timeout", "30s"], ["--source-id", "first"]];
+        let defaults = defaults.into_iter().filter(|[flag, _]| !flags.contains(flag)).flatten();
+        let cli = Cli::try_parse_from(fixed.chain(defaults).chain(flags.iter().copied())).unwrap();
         cli.settings([]).unwrap()
     }
 
@@ -165,6 +165,7 @@ impl Home {
         let table = Table::builder()
             .file_io(loaded.file_io.clone())
             .metadata(Arc::clone(&loaded.metadata))
+            .runtime(iceberg::Runtime::try_current().unwrap())
             .identifier(TableIdent::from_strs(["streamify", name]).unwrap())
             .build()
             .unwrap();
