@@ -233,6 +233,20 @@ async fn hours_are_partitions_of_their_own() {
 }
 
 #[tokio::test]
+async fn a_file_can_be_written_by_a_task() {
+    let folder = tempfile::tempdir().unwrap();
+    let table = table(folder.path()).await;
+
+    let writing = tokio::spawn(async move {
+        let mut writer = DataFileWriter::create(&table, FilePartition::Day(DAY), "c-0").await?;
+        writer.write_row_group(&batch(&[Some(1)], &[Some("a")])).await?;
+        writer.close(&[], true).await
+    });
+
+    assert_eq!(writing.await.unwrap().unwrap().record_count(), 1);
+}
+
+#[tokio::test]
 async fn after_a_refused_batch_the_writer_is_of_no_more_use() {
     let folder = tempfile::tempdir().unwrap();
     let table = table(folder.path()).await;

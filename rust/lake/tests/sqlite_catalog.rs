@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use iceberg::{TableRequirement, TableUpdate};
 use streamify_core::contract::{Column, ColumnType, builtin};
-use streamify_lake::catalog::{Catalog, CommitFailure};
+use streamify_lake::catalog::CommitFailure;
 use streamify_lake::{Lake, LakeError, LoadedTable, TableSpec};
 use support::{lake, plays, sqlite};
 

@@ -142,14 +142,23 @@ pub(super) struct NanCounts(HashMap<i32, u64>);
 
 impl NanCounts {
     /// Counts the top-level columns of a batch whose columns are those of `schema`, in order.
-    pub(super) fn add(&mut self, schema: &Schema, batch: &RecordBatch) {
+    pub(super) fn of(schema: &Schema, batch: &RecordBatch) -> Self {
+        let mut counts = HashMap::new();
         for (field, values) in schema.as_struct().fields().iter().zip(batch.columns()) {
             let nans = match values.data_type() {
                 DataType::Float32 => values.as_primitive::<Float32Type>().iter().flatten().filter(|v| v.is_nan()).count(),
                 DataType::Float64 => values.as_primitive::<Float64Type>().iter().flatten().filter(|v| v.is_nan()).count(),
                 _ => continue,
             };
-            *self.0.entry(field.id).or_default() += nans as u64;
+            counts.insert(field.id, nans as u64);
+        }
+        Self(counts)
+    }
+
+    /// Adds the counts of further rows.
+    pub(super) fn add(&mut self, other: Self) {
+        for (id, nans) in other.0 {
+            *self.0.entry(id).or_default() += nans;
         }
     }
 

@@ -216,14 +216,16 @@ impl DataFileWriter {
             self.encoder = Some(encoder);
             return Ok(());
         }
-        let arranged = self.layout.arrange(batch)?;
-        self.nan_counts.add(self.layout.schema(), &arranged);
-        let (encoder, bytes, ()) = self
+        let (layout, path, rows) = (self.layout.clone(), self.path.clone(), batch.clone());
+        let (encoder, bytes, nan_counts) = self
             .encode(encoder, move |encoder| {
-                encoder.write(&arranged)?;
-                encoder.flush()
+                let arranged = layout.arrange(&rows)?;
+                let written = encoder.write(&arranged).and_then(|()| encoder.flush());
+                written.map_err(|source| FileError::EncodingFailed { path, source })?;
+                Ok(metrics::NanCounts::of(layout.schema(), &arranged))
             })
             .await?;
+        self.nan_counts.add(nan_counts);
         self.send(bytes).await?;
         self.num_rows += batch.num_rows() as u64;
         self.encoder = Some(encoder);
@@ -245,10 +247,11 @@ impl DataFileWriter {
             return Err(self.not_writable("it has no rows"));
         }
         let entries: Vec<KeyValue> = footer.iter().map(|(key, value)| KeyValue::new(key.clone(), value.clone())).collect();
+        let path = self.path.clone();
         let (_, bytes, parquet) = self
             .encode(encoder, move |encoder| {
                 entries.into_iter().for_each(|entry| encoder.append_key_value_metadata(entry));
-                encoder.finish()
+                encoder.finish().map_err(|source| FileError::EncodingFailed { path, source })
             })
             .await?;
         self.send(bytes).await?;
@@ -264,19 +267,21 @@ impl DataFileWriter {
     }
 
     /// Lets the encoder work on the blocking pool, and takes the bytes it has made.
-    async fn encode<T, F>(&self, mut encoder: Encoder, work: F) -> Result<(Encoder, Bytes, T), FileError>
+    ///
+    /// Exclusive, although nothing is changed: the store's writer cannot be shared between threads.
+    async fn encode<T, F>(&mut self, mut encoder: Encoder, work: F) -> Result<(Encoder, Bytes, T), FileError>
     where
         T: Send + 'static,
-        F: FnOnce(&mut Encoder) -> Result<T, ParquetError> + Send + 'static,
+        F: FnOnce(&mut Encoder) -> Result<T, FileError> + Send + 'static,
     {
+        let path = self.path.clone();
         let job = tokio::task::spawn_blocking(move || {
             let value = work(&mut encoder)?;
-            encoder.sync()?;
+            encoder.sync().map_err(|error| FileError::EncodingFailed { path, source: error.into() })?;
             let bytes = mem::take(encoder.inner_mut());
             Ok((encoder, Bytes::from(bytes), value))
         });
-        let failed = |source| FileError::EncodingFailed { path: self.path.clone(), source };
-        job.await.map_err(|error| failed(ParquetError::External(Box::new(error))))?.map_err(failed)
+        job.await.unwrap_or_else(|error| Err(self.not_writable(&error.to_string())))
     }
 
     async fn send(&mut self, bytes: Bytes) -> Result<(), FileError> {

@@ -16,6 +16,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
+use iceberg::io::FileIO;
 use iceberg::{TableCreation, TableRequirement, TableUpdate};
 use reqwest::{Method, StatusCode};
 use serde::Serialize;
@@ -101,6 +102,24 @@ impl RestCatalog {
         Ok(state)
     }
 
+    /// Returns the access to a table's files, with fresh keys if the vended ones are about to run out.
+    ///
+    /// A writer that only ever commits would otherwise keep its first keys: answers to commits bring none.
+    async fn renewed_access(&self, base: &LoadedTable) -> FileIO {
+        if !self.access.needs_renewal(&base.name) {
+            return base.file_io.clone();
+        }
+        match self.load_table(&base.name).await {
+            Ok(Some(table)) => table.file_io,
+            Ok(None) => base.file_io.clone(),
+            Err(error) => {
+                let error = super::with_causes(&error);
+                tracing::warn!(table = base.name, error, "failed to renew the keys of a table's files");
+                base.file_io.clone()
+            }
+        }
+    }
+
     async fn ensure_level(&self, num_levels: usize) -> Result<(), CatalogError> {
         let levels = &self.levels[..num_levels];
         // Looking first: a principal may be allowed to use the namespace without being allowed to create one.
@@ -172,7 +191,7 @@ impl Catalog for RestCatalog {
             name: base.name.clone(),
             metadata: Arc::new(applied.metadata),
             metadata_location: applied.metadata_location,
-            file_io: base.file_io.clone(),
+            file_io: self.renewed_access(base).await,
         })
     }
 
