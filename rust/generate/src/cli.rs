@@ -28,8 +28,10 @@ Examples:
   Without any Kafka: the embedded broker, then a fortnight up to now:
     streamify-generate broker start
     streamify-generate run --users 2000 --days 14
-  Live, a day a minute, from now on until Ctrl-C:
-    streamify-generate run --users 100000 --start now --days 3650 --speed 1440
+  Live, until Ctrl-C:
+    streamify-generate run --users 100000 --start now --days 3650 --speed 1
+  The same for the past quarter, a day a minute:
+    streamify-generate run --users 100000 --days 90 --speed 1440
   A profile of your own:
     streamify-generate profile example > mine.toml
     streamify-generate run --profile mine.toml --out events";
@@ -253,6 +255,17 @@ impl Window {
     }
 }
 
+impl Window {
+    /// Returns whether a run at `speed` that starts at `now_ms` writes events that lie a day or more in the future, which readers
+    /// may refuse.
+    pub fn reaches_into_the_future(self, speed: Option<f64>, now_ms: i64) -> bool {
+        let day = DAY_MS as i64;
+        let starts_ahead = self.start_ms >= now_ms + day;
+        let overtakes = speed.is_none_or(|speed| speed > 1.0) && self.end_ms >= now_ms + day;
+        starts_ahead || overtakes
+    }
+}
+
 /// Returns a time as people read it.
 pub fn show_time(time_ms: i64) -> String {
     DateTime::from_timestamp_millis(time_ms)
@@ -339,6 +352,17 @@ mod tests {
 
     fn window(start: Option<&str>, end: Option<&str>, days: Option<f64>) -> Result<Window> {
         Window::resolve(start, end, days, NOW)
+    }
+
+    #[test]
+    fn only_live_runs_may_end_in_the_future() {
+        let month = window(Some("now"), None, Some(30.0)).unwrap();
+        let past = window(None, None, Some(30.0)).unwrap();
+
+        assert!(!month.reaches_into_the_future(Some(1.0), NOW));
+        assert!(month.reaches_into_the_future(Some(1440.0), NOW));
+        assert!(month.reaches_into_the_future(None, NOW));
+        assert!(!past.reaches_into_the_future(None, NOW));
     }
 
     fn message(result: Result<Window>) -> String {

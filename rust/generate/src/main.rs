@@ -26,6 +26,7 @@ use streamify_generate::{
 };
 use streamify_runtime::{ExitCode, LogFormat, init_telemetry, report, shutdown_token};
 use tokio_util::sync::CancellationToken;
+use tracing::warn;
 
 use crate::progress::Progress;
 
@@ -128,6 +129,9 @@ fn generate(args: &RunArgs) -> Result<ExitCode> {
         end_ms: window.end_ms,
         tag: args.tag.clone(),
     };
+    if window.reaches_into_the_future(args.speed, now_ms) {
+        warn!("event times will reach a day or more into the future, which readers may refuse");
+    }
     let stop = shutdown_token()?;
     let (mut sink, place) = destination(args, settings.run_id(), &stop)?;
     let delivery = Delivery {
