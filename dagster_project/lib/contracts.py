@@ -75,7 +75,7 @@ DEAD_LETTER_COLUMNS = (
     Column("offset", "long", "Offset of the record.", nullable=False),
     Column("timestamp", "timestamptz", "Timestamp Kafka holds for the record."),
     Column("key", "binary", "Key of the record, as it came."),
-    Column("headers", "string", "Headers of the record, as JSON."),
+    Column("headers", "string", "Headers of the record, as JSON.", nullable=False),
     Column("value", "binary", "Value of the record, as it came."),
     Column("reason", "string", "Why it could not be decoded: a code.", nullable=False),
     Column("message", "string", "Why it could not be decoded: a sentence.", nullable=False),

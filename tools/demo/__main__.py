@@ -16,7 +16,9 @@ from dagster_project.lib.paths import find_binary, streamify_home
 from tools.demo import report
 
 ASSET = "bronze_streaming_job"
-USERS = "2000"
+#: A week of these is about 40,000 records: half of what the broker can hold for a reader that has not come yet.
+USERS = 1_200
+GENERATE = ("--json", "--duplicates", "0.02", "--follow-timeout", "30s")
 #: Variables that would lead the demo to somebody's servers; it is about the embedded parts.
 FOREIGN = ("KAFKA_BOOTSTRAP_SERVERS", "POLARIS_URI", "DAGSTER_PIPES_BUCKET", "STREAMIFY_TOPICS", "STREAMIFY_SOURCE_ID")
 
@@ -33,9 +35,9 @@ def main() -> int:
         say(1, f"embedded broker at {broker['bootstrap_servers']}" + ("" if is_new else ", the one of the last demo"))
         if adopt:
             say(1, "the broker of the last demo has gone, and its records with it: a new source epoch begins")
-        say(2, f"making a week of events of {int(USERS):,} listeners")
-        made = json.loads(_output(environment, "streamify-generate", "run", "--users", USERS, "--json", "--duplicates", "0.02"))
-        say(2, f"{made['records']:,} records in four topics")
+        say(2, f"making a week of events of {USERS:,} listeners")
+        made = json.loads(_output(environment, "streamify-generate", "run", "--users", str(USERS), *GENERATE))
+        say(2, f"{made['events'] + made['duplicates']:,} records in four topics, {made['duplicates']:,} of them delivered twice")
         say(3, f"dagster asset materialize --select {ASSET} (log: {home / 'demo.log'})")
         _materialize(environment, home, adopt)
     except subprocess.CalledProcessError as error:
