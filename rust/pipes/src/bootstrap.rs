@@ -37,7 +37,8 @@ impl Bootstrap {
     /// [`PipesError::BadBootstrap`], [`PipesError::NoMessagesParameter`].
     pub fn from_process() -> Result<Option<Self>, PipesError> {
         // Lossy: a value that is not UTF-8 is not base64 either and fails below, instead of passing as absent.
-        let environment = |name: &str| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned());
+        let environment =
+            |name: &str| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned());
         let arguments: Vec<String> =
             std::env::args_os().map(|argument| argument.to_string_lossy().into_owned()).collect();
         Self::find(&environment, &arguments)
@@ -51,7 +52,8 @@ impl Bootstrap {
         environment: &dyn Fn(&str) -> Option<String>,
         arguments: &[String],
     ) -> Result<Option<Self>, PipesError> {
-        let lookup = |flag: &str, variable: &str| flag_value(arguments, flag).or_else(|| environment(variable));
+        let lookup =
+            |flag: &str, variable: &str| flag_value(arguments, flag).or_else(|| environment(variable));
         let Some(context) = lookup(CONTEXT_FLAG, CONTEXT_VARIABLE) else {
             return Ok(None);
         };
@@ -182,10 +184,7 @@ mod tests {
 
         let error = Bootstrap::find(&environment, &[]).unwrap_err();
 
-        assert_eq!(
-            error.to_string(),
-            "`DAGSTER_PIPES_CONTEXT` is given but `DAGSTER_PIPES_MESSAGES` is not"
-        );
+        assert_eq!(error.to_string(), "`DAGSTER_PIPES_CONTEXT` is given but `DAGSTER_PIPES_MESSAGES` is not");
     }
 
     #[test]

@@ -131,7 +131,10 @@ mod tests {
     fn the_parameters_name_the_channel_and_path_comes_first() {
         let all = json!({"path": "/p", "stdio": "stderr", "bucket": "b", "include_stdio_in_messages": true});
         assert_eq!(channel(all).unwrap(), Channel::File("/p".to_owned()));
-        assert_eq!(channel(json!({"stdio": "stdout", "bucket": "b"})).unwrap(), Channel::Stdio(Output::Stdout));
+        assert_eq!(
+            channel(json!({"stdio": "stdout", "bucket": "b"})).unwrap(),
+            Channel::Stdio(Output::Stdout)
+        );
         assert_eq!(
             channel(json!({"bucket": "b", "key_prefix": "x/y/"})).unwrap(),
             s3("x/y", Duration::from_secs(15))

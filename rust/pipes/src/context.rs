@@ -114,10 +114,9 @@ impl Context {
     /// Returns an error unless the step has the asset. A plain op has no assets to compare with, so it may name any.
     pub(crate) fn check_asset_key(&self, asset_key: &str) -> Result<(), PipesError> {
         match &self.asset_keys {
-            Some(known) if !known.iter().any(|key| key == asset_key) => Err(PipesError::AssetNotInStep {
-                asset_key: asset_key.to_owned(),
-                known: quoted_keys(known),
-            }),
+            Some(known) if !known.iter().any(|key| key == asset_key) => {
+                Err(PipesError::AssetNotInStep { asset_key: asset_key.to_owned(), known: quoted_keys(known) })
+            }
             _ => Ok(()),
         }
     }
@@ -162,7 +161,10 @@ mod tests {
 
         assert_eq!(context.only_asset_key().unwrap(), "bronze/listen_events");
         assert_eq!(context.partition_key_range.unwrap().end, "2026-11-19");
-        assert_eq!(context.provenance_by_asset_key.unwrap()["bronze/listen_events"].as_ref().unwrap().code_version, "v1");
+        assert_eq!(
+            context.provenance_by_asset_key.unwrap()["bronze/listen_events"].as_ref().unwrap().code_version,
+            "v1"
+        );
         assert_eq!(context.retry_number, 2);
         assert_eq!(Value::Object(context.extras), json!({"a": [1, null]}));
     }

@@ -103,7 +103,9 @@ struct Limiter {
 #[derive(Debug, PartialEq, Eq)]
 enum Verdict {
     /// Send it, and tell of those that were suppressed since the last one.
-    Pass { num_suppressed: u64 },
+    Pass {
+        num_suppressed: u64,
+    },
     Suppress,
 }
 
@@ -140,8 +142,16 @@ impl Rendered {
     }
 }
 
+/// Events that come from the `log` crate carry their origin in such fields.
+fn is_of_the_log_bridge(field: &Field) -> bool {
+    field.name().starts_with("log.")
+}
+
 impl Visit for Rendered {
     fn record_str(&mut self, field: &Field, value: &str) {
+        if is_of_the_log_bridge(field) {
+            return;
+        }
         if field.name() == "message" {
             self.message.push_str(value);
         } else if value.is_empty() || value.contains(|c: char| c.is_whitespace() || c == '"' || c == '=') {
@@ -152,6 +162,9 @@ impl Visit for Rendered {
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        if is_of_the_log_bridge(field) {
+            return;
+        }
         let _ = match field.name() {
             "message" => write!(self.message, "{value:?}"),
             name => write!(self.fields, " {name}={value:?}"),

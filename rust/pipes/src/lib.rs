@@ -20,7 +20,7 @@
 //!   good, so metadata values, levels, severities and exceptions are types, and asset keys are checked.
 //! * **Results are not lost.** They are never dropped from the buffer; a chunk is retried under its own number until it is stored; only the
 //!   deadline of the close ends that, and then the close says so. Logs may be dropped, lowest level first, and are counted.
-//! * **The stock S3 reader keeps up.** Chunks are paced to what it can read, the end included (`pacing`).
+//! * **The stock S3 reader keeps up.** Chunks are paced to what it can read, the end included.
 //! * **`opened` comes first, `closed` last, once.** Also on an error, on a panic that unwinds through [`Pipes`], and if it is
 //!   dropped without a close. (With `panic = "abort"` nothing unwinds, and nothing is sent.)
 //! * **The writer has a thread and a runtime of its own**; a blocked caller cannot starve it.

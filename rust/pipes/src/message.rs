@@ -21,6 +21,8 @@ const MAX_TEXT_BYTES: usize = 64 << 10;
 /// Largest parameters of a message that is not text, in bytes.
 const MAX_PARAMS_BYTES: usize = 1 << 20;
 
+const CLOSED: &str = "closed";
+
 /// Level of a log message. There is none below debug: the reader does not know it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "UPPERCASE")]
@@ -39,8 +41,7 @@ pub enum Level {
 
 impl Level {
     /// All levels, lowest first.
-    pub(crate) const ALL: [Self; 5] =
-        [Self::Debug, Self::Info, Self::Warning, Self::Error, Self::Critical];
+    pub(crate) const ALL: [Self; 5] = [Self::Debug, Self::Info, Self::Warning, Self::Error, Self::Critical];
 }
 
 impl From<tracing::Level> for Level {
@@ -126,7 +127,7 @@ impl Message {
             #[serde(skip_serializing_if = "Option::is_none")]
             exception: Option<&'a ExceptionInfo>,
         }
-        Self::new("closed", Weight::Result, &Params { exception })
+        Self::new(CLOSED, Weight::Result, &Params { exception })
     }
 
     pub(crate) fn log(level: Level, text: &str) -> Result<Self, PipesError> {
@@ -205,6 +206,11 @@ impl Message {
     /// Returns the bytes it takes while it waits, about.
     pub(crate) fn size_bytes(&self) -> usize {
         self.params.get().len() + size_of::<Self>()
+    }
+
+    /// Returns whether it is the last message of a session.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.method == CLOSED
     }
 
     /// Returns whether the reader should see it before the next regular chunk.

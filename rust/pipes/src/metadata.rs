@@ -336,10 +336,7 @@ mod tests {
 
     #[test]
     fn times_are_seconds_with_a_decimal_point() {
-        assert_eq!(
-            written(MetadataValue::timestamp_ms(1_500)),
-            r#"{"raw_value":1.5,"type":"timestamp"}"#
-        );
+        assert_eq!(written(MetadataValue::timestamp_ms(1_500)), r#"{"raw_value":1.5,"type":"timestamp"}"#);
         let before_1970 = UNIX_EPOCH - Duration::from_secs(2);
         assert_eq!(
             written(MetadataValue::timestamp(before_1970)),

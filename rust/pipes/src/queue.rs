@@ -41,6 +41,8 @@ struct State {
     bytes: usize,
     log_bytes: [usize; Level::ALL.len()],
     dropped: [u64; Level::ALL.len()],
+    /// Something that waits is urgent (or was dropped since; then a chunk goes early for nothing).
+    urgent: bool,
     closing: bool,
     ending: Option<Ending>,
 }
@@ -83,14 +85,16 @@ impl Queue {
             }
             state.closing = true;
             state.append(closed);
+            // Under the lock: who finds the session closed finds the deadline too.
+            self.closing_tx.send_replace(Some(deadline));
         }
-        self.closing_tx.send_replace(Some(deadline));
         self.arrived.notify_one();
         true
     }
 
-    pub(crate) fn is_closed(&self) -> bool {
-        self.lock().closing
+    /// Returns until when the writer has time, or `None` if the session is open.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        *self.closing_tx.borrow()
     }
 
     /// Returns how much the waiting messages are in a hurry, or `None` if there are none.
@@ -99,7 +103,7 @@ impl Queue {
         if state.closing {
             return (!state.waiting.is_empty()).then_some(Urgency::Final);
         }
-        if state.waiting.iter().any(Message::is_urgent) {
+        if state.urgent {
             return Some(Urgency::Urgent);
         }
         (!state.waiting.is_empty() || state.has_dropped()).then_some(Urgency::Regular)
@@ -116,6 +120,7 @@ impl Queue {
         let summary = state.has_dropped().then(|| drop_summary(&state.dropped, self.limit_bytes));
         let summary = summary.and_then(|text| Message::log(Level::Warning, &text).ok());
         state.dropped = Default::default();
+        state.urgent = false;
         state.bytes = 0;
         state.log_bytes = Default::default();
         summary.into_iter().chain(state.waiting.drain(..)).collect()
@@ -212,6 +217,7 @@ impl State {
     fn append(&mut self, message: Message) {
         let size_bytes = message.size_bytes();
         self.bytes += size_bytes;
+        self.urgent |= message.is_urgent();
         if let Weight::Log(level) = message.weight {
             self.log_bytes[level as usize] += size_bytes;
         }
@@ -283,7 +289,9 @@ mod tests {
 
         let lines = lines(&queue);
         assert!(
-            lines[0].contains("dropped log messages (1 debug, 2 info, 1 error): message buffer of 2000 bytes was full"),
+            lines[0].contains(
+                "dropped log messages (1 debug, 2 info, 1 error): message buffer of 2000 bytes was full"
+            ),
             "{}",
             lines[0]
         );

@@ -28,8 +28,7 @@ pub(crate) async fn client(options: &Options) -> Client {
         return Client::from_conf(config.clone());
     }
     let shared = aws_config::defaults(BehaviorVersion::latest()).load().await;
-    let has_endpoint =
-        shared.endpoint_url().is_some() || std::env::var_os("AWS_ENDPOINT_URL_S3").is_some();
+    let has_endpoint = shared.endpoint_url().is_some() || std::env::var_os("AWS_ENDPOINT_URL_S3").is_some();
     let region = shared.region().cloned().unwrap_or_else(|| Region::from_static(FALLBACK_REGION));
     let timeouts = TimeoutConfig::builder()
         .connect_timeout(Duration::from_secs(3))
@@ -113,7 +112,9 @@ pub(crate) fn plain<E: Error + Send + Sync + 'static>(error: SdkError<E>) -> Box
 }
 
 /// Calls until it succeeds, fails for good, or the tries are used up.
-async fn with_patience<T, F: Future<Output = Result<T, Failure>>>(call: impl Fn() -> F) -> Result<T, Failure> {
+async fn with_patience<T, F: Future<Output = Result<T, Failure>>>(
+    call: impl Fn() -> F,
+) -> Result<T, Failure> {
     let mut wait = Duration::from_millis(200);
     for _ in 1..START_ATTEMPTS {
         match call().await {

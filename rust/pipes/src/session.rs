@@ -110,14 +110,17 @@ impl Deref for Pipes {
 impl Drop for Pipes {
     fn drop(&mut self) {
         let shared = &self.handle.shared;
-        if !shared.queue.is_closed() {
+        if shared.queue.deadline().is_none() {
             let exception = if thread::panicking() { panic::take_last() } else { None };
             let exception = exception.unwrap_or_else(|| {
                 ExceptionInfo::new("NotClosed", "the process dropped its Pipes session without closing it")
             });
             shared.begin_close(Err(&exception));
         }
-        shared.queue.ending_blocking(Instant::now() + shared.close_deadline + GRACE);
+        // The deadline of the first close: after one that did not make it there is nothing more to wait for.
+        if let Some(deadline) = shared.queue.deadline() {
+            shared.queue.ending_blocking(deadline + GRACE);
+        }
     }
 }
 

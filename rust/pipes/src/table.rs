@@ -260,7 +260,8 @@ mod tests {
 
     #[test]
     fn a_column_says_what_is_known_of_it() {
-        let column = Column::new("ts", "long").description("event time").tag("unit", "ms").required().unique();
+        let column =
+            Column::new("ts", "long").description("event time").tag("unit", "ms").required().unique();
 
         assert_eq!(
             serde_json::to_value(TableSchema::new([column.constraint("ts > 0")])).unwrap(),

@@ -12,13 +12,13 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use tokio::sync::{oneshot, watch};
-use tokio::time::timeout_at;
-use tracing::{debug, warn};
+use tokio::time::{sleep, timeout, timeout_at};
+use tracing::warn;
 
 use crate::channel::{Channel, ChunkSink, Sink, SinkError, open_file, open_stdio};
 use crate::error::{BoxError, PipesError};
 use crate::layer;
-use crate::message::Encoder;
+use crate::message::{Encoder, Message};
 use crate::options::Options;
 use crate::pacing::Pacer;
 use crate::queue::{Ending, Queue};
@@ -118,10 +118,10 @@ async fn run<S: Sink>(mut sink: S, queue: &Queue, mut pacer: Pacer) {
             let _ = timeout_at(ready_at.into(), queue.arrived()).await;
             continue;
         }
-        // Asked before taking: a close that comes in between is part of the next round.
-        let is_last = closing.borrow_and_update().is_some();
+        let messages = queue.take();
+        let is_last = messages.last().is_some_and(Message::is_closed);
         let mut lines = Vec::new();
-        for message in queue.take() {
+        for message in messages {
             match encoder.line(&message) {
                 Ok(line) => lines.push(line),
                 Err(error) => warn!(method = message.method, %error, "message cannot be written as JSON"),
@@ -139,62 +139,65 @@ async fn run<S: Sink>(mut sink: S, queue: &Queue, mut pacer: Pacer) {
     }
 }
 
-/// Stores `lines`, however often that takes.
+/// Stores `lines`, however often that takes. The reason of a failure is the last that the channel gave; that a try was cut short
+/// at the deadline says less.
 async fn deliver<S: Sink>(
     sink: &mut S,
     lines: &mut Vec<String>,
     closing: &mut watch::Receiver<Option<Instant>>,
 ) -> Result<(), String> {
     let mut wait = FIRST_WAIT;
+    let mut reason = "timed out".to_owned();
     for attempt in 1_u64.. {
-        let Err(error) = attempt_within_limits(sink, lines, closing).await else {
-            if attempt > 1 {
-                debug!(attempt, "messages stored after all");
+        let is_final = match attempt_within_limits(sink, lines, closing).await {
+            Some(Ok(())) => return Ok(()),
+            Some(Err(error)) => {
+                reason = error.source.to_string();
+                error.is_final
             }
-            return Ok(());
+            None => false,
         };
-        let deadline = *closing.borrow();
-        let is_over = deadline.is_some_and(|deadline| Instant::now() >= deadline);
-        if error.is_final || is_over {
-            return Err(format!("{} (after {attempt} attempts)", error.source));
+        if is_final || !pause(wait, closing).await {
+            return Err(format!("{reason} (attempts: {attempt})"));
         }
         if attempt.is_power_of_two() {
-            warn!(attempt, error = %error.source, "failed to store messages; trying again");
+            warn!(attempt, reason, "failed to store messages; trying again");
         }
-        let longest = if deadline.is_some() { LONGEST_CLOSING_WAIT } else { LONGEST_WAIT };
-        wait = wait.min(longest);
-        let until = Instant::now() + jittered(wait);
-        let until = deadline.map_or(until, |deadline| until.min(deadline));
-        if deadline.is_none() {
-            // A close ends the wait: there is little time.
-            let _ = timeout_at(until.into(), closing.wait_for(Option::is_some)).await;
-        } else {
-            tokio::time::sleep_until(until.into()).await;
-        }
-        wait *= 2;
+        wait = (wait * 2).min(LONGEST_WAIT);
     }
     Ok(())
 }
 
-/// One try, shortened if the session is closing or begins to.
+/// Waits between two tries; a close ends or shortens the wait, there is little time. Returns false at the close deadline.
+async fn pause(wait: Duration, closing: &mut watch::Receiver<Option<Instant>>) -> bool {
+    let wait = jittered(wait);
+    if closing.borrow().is_none() {
+        let _ = timeout(wait, closing.wait_for(Option::is_some)).await;
+        return true;
+    }
+    let until = Instant::now() + wait.min(LONGEST_CLOSING_WAIT);
+    let deadline = closing.borrow().unwrap_or(until);
+    tokio::time::sleep_until(until.min(deadline).into()).await;
+    Instant::now() < deadline
+}
+
+/// One try, shortened if the session is closing or begins to. `None` if it was cut short.
 async fn attempt_within_limits<S: Sink>(
     sink: &mut S,
     lines: &mut Vec<String>,
     closing: &mut watch::Receiver<Option<Instant>>,
-) -> Result<(), SinkError> {
-    let timed_out = || SinkError { is_final: false, source: "timed out".into() };
-    let started = Instant::now();
+) -> Option<Result<(), SinkError>> {
     let mut delivery = pin!(sink.deliver(lines));
     if closing.borrow().is_none() {
         tokio::select! {
-            outcome = &mut delivery => return outcome,
-            () = tokio::time::sleep_until((started + ATTEMPT_TIMEOUT).into()) => return Err(timed_out()),
+            outcome = &mut delivery => return Some(outcome),
+            () = sleep(ATTEMPT_TIMEOUT) => return None,
             _ = closing.wait_for(Option::is_some) => {}
         }
     }
     let limit = Instant::now() + CLOSING_ATTEMPT_TIMEOUT;
     let limit = closing.borrow().map_or(limit, |deadline| limit.min(deadline));
-    timeout_at(limit.into(), delivery).await.unwrap_or_else(|_| Err(timed_out()))
+    timeout_at(limit.into(), delivery).await.ok()
 }
 
 /// Returns between half and all of `wait`, so that many writers do not come back at once.
@@ -220,7 +223,7 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
-    use crate::message::{Level, Message};
+    use crate::message::Level;
 
     /// What a try does.
     enum Answer {
@@ -249,7 +252,9 @@ mod tests {
         fn stored_messages(&self) -> Vec<(u64, String)> {
             let script = self.0.lock().unwrap();
             let parsed = script.stored.iter().map(|line| serde_json::from_str::<Value>(line).unwrap());
-            parsed.map(|line| (line["seq"].as_u64().unwrap(), line["method"].as_str().unwrap().to_owned())).collect()
+            parsed
+                .map(|line| (line["seq"].as_u64().unwrap(), line["method"].as_str().unwrap().to_owned()))
+                .collect()
         }
     }
 
@@ -307,7 +312,7 @@ mod tests {
 
         run(sink, &queue, Pacer::unpaced()).await;
 
-        let reason = "store is away (after 1 attempts)".to_owned();
+        let reason = "store is away (attempts: 1)".to_owned();
         assert_eq!(queue.ending().await, Ending::Lost { num_messages: 2, reason });
         assert!(matches!(
             queue.push(Message::log(Level::Info, "late").unwrap()),
@@ -334,7 +339,7 @@ mod tests {
 
         run(sink, &queue, Pacer::unpaced()).await;
 
-        let reason = "timed out (after 1 attempts)".to_owned();
+        let reason = "timed out (attempts: 1)".to_owned();
         assert_eq!(queue.ending().await, Ending::Lost { num_messages: 3, reason });
     }
 

@@ -78,6 +78,9 @@ mod tests {
     fn further_lines_of_a_message_stand_under_its_first() {
         let error = layered("two problems\n- no broker\n- no catalog\n", None);
 
-        assert_eq!(format_error(&error, None), "error: two problems\n       - no broker\n       - no catalog\n");
+        assert_eq!(
+            format_error(&error, None),
+            "error: two problems\n       - no broker\n       - no catalog\n"
+        );
     }
 }

@@ -222,10 +222,7 @@ mod tests {
         assert_eq!(duration_error("10"), "`10` has no unit (expected e.g. `10s`)");
         assert_eq!(duration_error("0"), "`0` has no unit (expected e.g. `0s`)");
         assert_eq!(duration_error("1.5"), "`1.5` has no unit (expected e.g. `1.5s`)");
-        assert_eq!(
-            duration_error("soon"),
-            "`soon` is not a duration (expected e.g. `500ms`, `10s`, `5m`)"
-        );
+        assert_eq!(duration_error("soon"), "`soon` is not a duration (expected e.g. `500ms`, `10s`, `5m`)");
         assert_eq!(duration_error("-1s"), "`-1s` is not a duration (expected e.g. `500ms`, `10s`, `5m`)");
         assert_eq!(duration_error(""), "`` is not a duration (expected e.g. `500ms`, `10s`, `5m`)");
     }

@@ -91,12 +91,20 @@ pub struct Tasks {
     shutdown: CancellationToken,
     had_jobs: bool,
     first_error: Option<TaskError>,
+    progress_interval: Duration,
 }
 
 impl Tasks {
     /// Returns an empty set; `shutdown` is cancelled by the first task that ends before its time.
     pub fn new(shutdown: CancellationToken) -> Self {
-        Self { set: JoinSet::new(), running: BTreeMap::new(), shutdown, had_jobs: false, first_error: None }
+        Self {
+            set: JoinSet::new(),
+            running: BTreeMap::new(),
+            shutdown,
+            had_jobs: false,
+            first_error: None,
+            progress_interval: PROGRESS_INTERVAL,
+        }
     }
 
     /// Starts a service: a task that has to run until shutdown.
@@ -171,7 +179,7 @@ impl Tasks {
     pub async fn drain(mut self, deadline: Duration) -> Result<(), TaskError> {
         self.shutdown.cancel();
         let started = Instant::now();
-        let mut progress = interval_at(started + PROGRESS_INTERVAL, PROGRESS_INTERVAL);
+        let mut progress = interval_at(started + self.progress_interval, self.progress_interval);
         progress.set_missed_tick_behavior(MissedTickBehavior::Delay);
         while !self.set.is_empty() {
             let step = async {
@@ -213,7 +221,9 @@ impl Tasks {
             Ok((_, Ok(()))) => self.keep(TaskError::EndedEarly { name }),
             Ok((_, Err(source))) => self.keep(TaskError::Failed { name, source }),
             Err(error) => match error.try_into_panic() {
-                Ok(payload) => self.keep(TaskError::Panicked { name, message: panic_message(payload.as_ref()) }),
+                Ok(payload) => {
+                    self.keep(TaskError::Panicked { name, message: panic_message(payload.as_ref()) })
+                }
                 Err(_) => debug!(task = name, "task was aborted"),
             },
         }
@@ -248,6 +258,11 @@ fn quoted(names: &[String]) -> String {
 #[cfg(test)]
 mod tests {
     use std::io;
+
+    use tokio::sync::mpsc;
+    use tracing::field::{Field, Visit};
+    use tracing::level_filters::LevelFilter;
+    use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 
     use super::*;
 
@@ -339,6 +354,47 @@ mod tests {
         let error = tasks.run(Duration::from_millis(20)).await.unwrap_err();
 
         assert_eq!(error.to_string(), "2 tasks are still running 20ms after shutdown: `committer`, `upload`");
+    }
+
+    /// Tells the test of each warning.
+    struct Warnings(mpsc::UnboundedSender<String>);
+
+    impl<S: tracing::Subscriber> Layer<S> for Warnings {
+        fn on_event(&self, event: &tracing::Event<'_>, _: Context<'_, S>) {
+            struct Tasks(String);
+            impl Visit for Tasks {
+                fn record_debug(&mut self, _: &Field, _: &dyn std::fmt::Debug) {}
+                fn record_str(&mut self, field: &Field, value: &str) {
+                    if field.name() == "tasks" {
+                        self.0 = value.to_owned();
+                    }
+                }
+            }
+            let mut tasks = Tasks(String::new());
+            event.record(&mut tasks);
+            let _ = self.0.send(tasks.0);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_drain_says_who_is_still_running_while_nothing_ends() {
+        let (warned_tx, mut warned_rx) = mpsc::unbounded_channel();
+        let subscriber =
+            tracing_subscriber::registry().with(Warnings(warned_tx).with_filter(LevelFilter::WARN));
+        let _guard = tracing::subscriber::set_default(subscriber);
+        let mut tasks = Tasks::new(CancellationToken::new());
+        tasks.progress_interval = Duration::from_millis(1);
+        // Ends only after the drain has named it twice.
+        tasks.spawn("upload", async move {
+            for _ in 0..2 {
+                assert_eq!(warned_rx.recv().await.unwrap(), "`upload`");
+            }
+            Ok::<(), io::Error>(())
+        });
+
+        let outcome = tasks.drain(DEADLINE).await;
+
+        assert!(outcome.is_ok(), "{outcome:?}");
     }
 
     #[tokio::test]

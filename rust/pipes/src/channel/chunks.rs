@@ -62,7 +62,9 @@ mod tests {
     fn only_chunk_names_have_a_number() {
         assert_eq!(chunk_number("1.json"), Some(1));
         assert_eq!(chunk_number("120.json"), Some(120));
-        for other in ["context.json", "01.json", "0.json", "-1.json", "1.json.tmp", ".json", "+1.json", "a/1.json"] {
+        for other in
+            ["context.json", "01.json", "0.json", "-1.json", "1.json.tmp", ".json", "+1.json", "a/1.json"]
+        {
             assert_eq!(chunk_number(other), None, "{other}");
         }
     }
