@@ -11,6 +11,7 @@ use iceberg::spec::{
     NestedField, NestedFieldRef, NullOrder, PrimitiveType, Schema, SortDirection, SortField, SortOrder, Transform, Type,
     UnboundPartitionSpec,
 };
+use crate::commit::history::MAX_SNAPSHOTS;
 use streamify_core::contract::{Column, ColumnType, PartitionTransform};
 
 /// How a table is partitioned.
@@ -185,6 +186,7 @@ pub fn creation_properties(doc: &str) -> HashMap<String, String> {
         ("write.metadata.delete-after-commit.enabled", "true"),
         ("write.metadata.previous-versions-max", "100"),
         ("write.target-file-size-bytes", "134217728"),
+        (MAX_SNAPSHOTS, "1000"),
     ]
     .map(|(key, value)| (key.to_owned(), value.to_owned()))
     .into();

@@ -8,7 +8,7 @@ use std::time::Duration;
 use iceberg::spec::{ManifestList, TableMetadata};
 use streamify_core::ledger::Ledger;
 use streamify_lake::catalog::Catalog;
-use streamify_lake::commit::{Append, Appender, CommitError, CommitOptions, Landing, keys};
+use streamify_lake::commit::{Append, Appender, CommitError, CommitOptions, Landing, history, keys};
 use streamify_lake::protocol::{Refusal, ResumeFrom};
 use streamify_testing::{Fault, MemoryCatalog, TOPIC, advance, creation, data_file};
 use uuid::Uuid;
@@ -396,6 +396,24 @@ async fn manifests_stay_few_and_keep_every_file() {
     assert_eq!(files.len(), 400);
     assert_eq!(files.values().sum::<u64>(), 4000);
     assert!(manifests(&catalog).await.entries().len() <= 64, "{}", manifests(&catalog).await.entries().len());
+}
+
+#[tokio::test]
+async fn history_is_bounded_and_takes_neither_rows_nor_offsets_nor_tags_with_it() {
+    let catalog = table().await;
+    catalog.set_property(TABLE, history::MAX_SNAPSHOTS, Some("20"));
+    let mut appender = filled_to(&catalog, 10).await;
+    let tagged = catalog.metadata(TABLE).current_snapshot_id().unwrap();
+    catalog.tag(TABLE, "keep", tagged);
+    for step in 1..100_i64 {
+        appender.append(range(Some(step * 10), (step + 1) * 10)).await.unwrap();
+        assert!(catalog.metadata(TABLE).snapshots().count() <= 23);
+    }
+
+    let metadata = catalog.metadata(TABLE);
+    assert!(metadata.snapshot_by_id(tagged).is_some());
+    assert_eq!(live_files(&catalog).await.len(), 100);
+    assert_eq!(open(&catalog).await.state().next_offset(TOPIC, 0), Some(1000));
 }
 
 async fn manifests(catalog: &MemoryCatalog) -> ManifestList {

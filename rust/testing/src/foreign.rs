@@ -51,6 +51,15 @@ impl MemoryCatalog {
         });
     }
 
+    /// A tag is set.
+    pub fn tag(&self, name: &str, tag: &str, snapshot_id: i64) {
+        self.rewrite(name, |metadata| {
+            let retention = SnapshotRetention::Tag { max_ref_age_ms: None };
+            let builder = metadata.into_builder(None).set_ref(tag, SnapshotReference::new(snapshot_id, retention));
+            build(builder.unwrap_or_else(|error| fail(&error)))
+        });
+    }
+
     /// A property is set or, with `None`, removed.
     pub fn set_property(&self, name: &str, key: &str, value: Option<&str>) {
         self.rewrite(name, |metadata| {

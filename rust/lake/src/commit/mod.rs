@@ -6,6 +6,7 @@
 //! says whether its files may be deleted and whether a restart can help.
 
 mod error;
+pub mod history;
 pub mod keys;
 mod manifests;
 mod retry;

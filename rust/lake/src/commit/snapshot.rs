@@ -13,7 +13,7 @@ use iceberg::{Result, TableRequirement, TableUpdate};
 use streamify_core::state::TableState;
 use uuid::Uuid;
 
-use super::keys;
+use super::{history, keys};
 use super::manifests::{self, ManifestNames};
 use crate::catalog::LoadedTable;
 
@@ -102,14 +102,20 @@ impl Draft {
             .build();
         Ok(Attempt {
             requirements: requirements(metadata),
-            updates: self.updates(snapshot, sequence_number, state),
+            updates: self.updates(metadata, snapshot, sequence_number, state),
             manifests,
             snapshot_id: self.snapshot_id,
         })
     }
 
-    fn updates(&self, snapshot: Snapshot, sequence_number: i64, state: &TableState) -> Vec<TableUpdate> {
-        vec![
+    fn updates(
+        &self,
+        metadata: &TableMetadata,
+        snapshot: Snapshot,
+        sequence_number: i64,
+        state: &TableState,
+    ) -> Vec<TableUpdate> {
+        let mut updates = vec![
             TableUpdate::AddSnapshot { snapshot },
             TableUpdate::SetSnapshotRef {
                 ref_name: MAIN_BRANCH.to_string(),
@@ -125,7 +131,12 @@ impl Draft {
                     (keys::COMMIT_ID.to_string(), self.commit_id.to_string()),
                 ]),
             },
-        ]
+        ];
+        let snapshot_ids = history::surplus(metadata);
+        if !snapshot_ids.is_empty() {
+            updates.push(TableUpdate::RemoveSnapshots { snapshot_ids });
+        }
+        updates
     }
 
     fn summary(&self, metadata: &TableMetadata, state: &TableState) -> Summary {
