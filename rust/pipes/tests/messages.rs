@@ -1,5 +1,7 @@
 //! Whatever is reported, a strict reader accepts each line.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic in a test is the report")]
+
 mod common;
 
 use common::{FileChannel, assert_whole_session, check_message, methods};

@@ -1,5 +1,7 @@
 //! The S3 channel against a store that fails on demand.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic in a test is the report")]
+
 mod common;
 #[path = "common/s3.rs"]
 mod s3;

@@ -1,10 +1,13 @@
 //! A session from `opened` to `closed`, on a file.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic in a test is the report")]
+
 mod common;
 
+use std::process::Command;
 use std::thread;
 
-use common::{FileChannel, assert_whole_session, methods, wait_for};
+use common::{FileChannel, assert_whole_session, methods, object, read_messages, wait_for};
 use serde_json::{Value, json};
 use streamify_pipes::{ExceptionInfo, Level, Metadata, Options, Pipes, PipesError, Severity};
 use tracing_subscriber::layer::SubscriberExt;
@@ -207,4 +210,31 @@ async fn the_null_device_is_a_channel() {
     pipes.log(Level::Info, "unheard");
 
     pipes.close(Ok(())).await.unwrap();
+}
+
+/// The child: a session on its own stderr.
+#[tokio::test]
+async fn child() {
+    if std::env::var_os("STREAMIFY_TEST_CHILD").is_none() {
+        return;
+    }
+    let mut bootstrap = FileChannel::new().bootstrap(context());
+    bootstrap.messages = object(json!({"stdio": "stderr"}));
+    let pipes = Pipes::open(&bootstrap, Options::default()).await.unwrap();
+    pipes.log(Level::Info, "on stderr");
+    pipes.close(Ok(())).await.unwrap();
+}
+
+#[test]
+fn stderr_is_a_channel() {
+    let output = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "child", "--nocapture"])
+        .env("STREAMIFY_TEST_CHILD", "1")
+        .output()
+        .unwrap();
+
+    assert!(output.status.success());
+    let messages = read_messages(&String::from_utf8(output.stderr).unwrap());
+    assert_whole_session(&messages);
+    assert_eq!(methods(&messages), ["opened", "log", "closed"]);
 }

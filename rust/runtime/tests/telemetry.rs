@@ -1,5 +1,7 @@
 //! Logging is set up once per process, so it has a test binary of its own.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic in a test is the report")]
+
 use std::sync::{Arc, Mutex};
 
 use streamify_runtime::{BoxedLayer, LogFormat, RuntimeError, init_telemetry};
