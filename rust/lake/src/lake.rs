@@ -82,12 +82,10 @@ impl TableSpec {
     ///
     /// # Errors
     /// A column whose type does not go with the table's.
-    pub fn evolution(
-        &self,
-        metadata: &TableMetadata,
-    ) -> Result<Option<(Vec<TableRequirement>, Vec<TableUpdate>)>, SchemaError> {
+    pub fn evolution(&self, metadata: &TableMetadata) -> Result<Option<Evolution>, SchemaError> {
         let current = metadata.current_schema();
-        let grown = schema::additive_evolution(&self.name, current, metadata.last_column_id(), &self.columns)?;
+        let grown =
+            schema::additive_evolution(&self.name, current, metadata.last_column_id(), &self.columns)?;
         let Some(schema) = grown else { return Ok(None) };
         let requirements = vec![
             TableRequirement::UuidMatch { uuid: metadata.uuid() },
@@ -95,9 +93,19 @@ impl TableSpec {
             TableRequirement::LastAssignedFieldIdMatch { last_assigned_field_id: metadata.last_column_id() },
         ];
         // -1 is the schema added last, whatever id the catalog gives it.
-        let updates = vec![TableUpdate::AddSchema { schema }, TableUpdate::SetCurrentSchema { schema_id: -1 }];
-        Ok(Some((requirements, updates)))
+        let updates =
+            vec![TableUpdate::AddSchema { schema }, TableUpdate::SetCurrentSchema { schema_id: -1 }];
+        Ok(Some(Evolution { requirements, updates }))
     }
+}
+
+/// A commit that makes a table's schema grow.
+#[derive(Clone, Debug)]
+pub struct Evolution {
+    /// The schema that it was made for.
+    pub requirements: Vec<TableRequirement>,
+    /// The schema that it makes.
+    pub updates: Vec<TableUpdate>,
 }
 
 /// Why the lake cannot be opened or a table not be made ready.
@@ -189,16 +197,26 @@ impl Lake {
         let mut attempt = 1;
         loop {
             let mismatch = |source| LakeError::SchemaMismatch { table: spec.name.clone(), source };
-            let Some((requirements, updates)) = spec.evolution(&table.metadata).map_err(mismatch)? else {
+            let Some(Evolution { requirements, updates }) =
+                spec.evolution(&table.metadata).map_err(mismatch)?
+            else {
                 return Ok(table);
             };
             match self.catalog.commit(&table, requirements, updates).await {
                 Ok(evolved) => {
-                    info!(table = spec.name, schema_id = evolved.metadata.current_schema_id(), "added columns");
+                    info!(
+                        table = spec.name,
+                        schema_id = evolved.metadata.current_schema_id(),
+                        "added columns"
+                    );
                     return Ok(evolved);
                 }
                 Err(source) if !source.is_retryable() || attempt >= MAX_EVOLUTION_ATTEMPTS => {
-                    return Err(LakeError::EvolutionFailed { table: spec.name.clone(), attempts: attempt, source });
+                    return Err(LakeError::EvolutionFailed {
+                        table: spec.name.clone(),
+                        attempts: attempt,
+                        source,
+                    });
                 }
                 // Whether it was applied or not: what the table has now tells what is still missing.
                 Err(failure) => tokio::time::sleep(pause(&failure, attempt)).await,

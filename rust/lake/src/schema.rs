@@ -7,11 +7,11 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use iceberg::spec::{
-    NestedField, NestedFieldRef, NullOrder, PrimitiveType, Schema, SortDirection, SortField, SortOrder, Transform, Type,
-    UnboundPartitionSpec,
-};
 use crate::commit::history::MAX_SNAPSHOTS;
+use iceberg::spec::{
+    NestedField, NestedFieldRef, NullOrder, PrimitiveType, Schema, SortDirection, SortField, SortOrder,
+    Transform, Type, UnboundPartitionSpec,
+};
 use streamify_core::contract::{Column, ColumnType, PartitionTransform};
 
 /// How a table is partitioned.
@@ -50,7 +50,9 @@ pub enum SchemaError {
         expected: String,
     },
     /// Two columns differ in letter case only, which many engines take for the same.
-    #[error("column `{column}` differs only in letter case from `{other}`, which table `{table}` has already")]
+    #[error(
+        "column `{column}` differs only in letter case from `{other}`, which table `{table}` has already"
+    )]
     CaseConflict {
         /// The table's name.
         table: String,
@@ -104,7 +106,8 @@ pub fn iceberg_schema(columns: &[Column], identity: &[String]) -> Result<Schema,
     let fields = columns.iter().zip(1..).map(|(column, id)| field(column, id, !column.nullable));
     let mut identifier_ids = Vec::with_capacity(identity.len());
     for name in identity {
-        let unusable = |problem| SchemaError::UnusableColumn { column: name.clone(), role: "identity", problem };
+        let unusable =
+            |problem| SchemaError::UnusableColumn { column: name.clone(), role: "identity", problem };
         let found = columns.iter().zip(1..).find(|(column, _)| column.name == *name);
         match found {
             Some((column, _)) if column.nullable => return Err(unusable("it may be null")),
@@ -133,7 +136,10 @@ fn field(column: &Column, id: i32, required: bool) -> NestedFieldRef {
 ///
 /// # Errors
 /// A column that does not exist.
-pub fn partition_spec(schema: &Schema, partitioning: &Partitioning) -> Result<Option<UnboundPartitionSpec>, SchemaError> {
+pub fn partition_spec(
+    schema: &Schema,
+    partitioning: &Partitioning,
+) -> Result<Option<UnboundPartitionSpec>, SchemaError> {
     let (column, name, transform) = match partitioning {
         Partitioning::None => return Ok(None),
         Partitioning::Identity(column) => (column, column.clone(), Transform::Identity),
@@ -313,8 +319,11 @@ mod tests {
         duration.doc = "Length of the song".to_owned();
         duration.unit = Some("s".to_owned());
 
-        let schema =
-            iceberg_schema(&[column("event_id", ColumnType::String, false), duration], &["event_id".to_owned()]).unwrap();
+        let schema = iceberg_schema(
+            &[column("event_id", ColumnType::String, false), duration],
+            &["event_id".to_owned()],
+        )
+        .unwrap();
 
         assert_eq!(schema.identifier_field_ids().collect::<Vec<_>>(), [1]);
         let duration = schema.field_by_name("duration").unwrap();
@@ -324,14 +333,16 @@ mod tests {
 
     #[test]
     fn an_identity_column_that_may_be_null_is_refused() {
-        let error = iceberg_schema(&[column("id", ColumnType::String, true)], &["id".to_owned()]).unwrap_err();
+        let error =
+            iceberg_schema(&[column("id", ColumnType::String, true)], &["id".to_owned()]).unwrap_err();
 
         assert_eq!(error.to_string(), "column `id` cannot be used as identity: it may be null");
     }
 
     #[test]
     fn partition_and_sort_refer_to_the_schemas_ids() {
-        let columns = [column("ts", ColumnType::Long, false), column("event_ts", ColumnType::Timestamp, false)];
+        let columns =
+            [column("ts", ColumnType::Long, false), column("event_ts", ColumnType::Timestamp, false)];
         let schema = iceberg_schema(&columns, &[]).unwrap();
 
         let spec = partition_spec(&schema, &Partitioning::Hour("event_ts".to_owned())).unwrap().unwrap();
@@ -383,7 +394,10 @@ mod tests {
 
         let session = grown.field_by_name("session").unwrap();
         assert_eq!((session.id, session.field_type.as_ref()), (1, &primitive(PrimitiveType::Long)));
-        assert_eq!(grown.field_by_name("length").unwrap().field_type.as_ref(), &primitive(PrimitiveType::Double));
+        assert_eq!(
+            grown.field_by_name("length").unwrap().field_type.as_ref(),
+            &primitive(PrimitiveType::Double)
+        );
         assert!(!grown.field_by_name("level").unwrap().required);
     }
 
@@ -391,16 +405,21 @@ mod tests {
     fn a_type_conflict_names_table_column_and_both_types() {
         let current = schema_of(vec![NestedField::optional(1, "ts", primitive(PrimitiveType::String))]);
 
-        let error = additive_evolution("bronze_x", &current, 1, &[column("ts", ColumnType::Long, true)]).unwrap_err();
+        let error =
+            additive_evolution("bronze_x", &current, 1, &[column("ts", ColumnType::Long, true)]).unwrap_err();
 
-        assert_eq!(error.to_string(), "column `ts` of table `bronze_x` is of type string, but long is wanted");
+        assert_eq!(
+            error.to_string(),
+            "column `ts` of table `bronze_x` is of type string, but long is wanted"
+        );
     }
 
     #[test]
     fn columns_that_differ_in_letter_case_only_are_refused() {
         let current = schema_of(vec![NestedField::optional(1, "userid", primitive(PrimitiveType::Long))]);
 
-        let error = additive_evolution("t", &current, 1, &[column("userId", ColumnType::Long, true)]).unwrap_err();
+        let error =
+            additive_evolution("t", &current, 1, &[column("userId", ColumnType::Long, true)]).unwrap_err();
 
         assert!(matches!(error, SchemaError::CaseConflict { .. }), "{error}");
     }
@@ -413,7 +432,8 @@ mod tests {
             .build()
             .unwrap();
 
-        let error = additive_evolution("t", &current, 1, &[column("id", ColumnType::String, true)]).unwrap_err();
+        let error =
+            additive_evolution("t", &current, 1, &[column("id", ColumnType::String, true)]).unwrap_err();
 
         assert!(matches!(error, SchemaError::IdentifierMustStayRequired { .. }), "{error}");
     }

@@ -181,7 +181,8 @@ impl LakeSettings {
     /// # Errors
     /// Any value that cannot be meant: an address that is none, half a pair of credentials, a name with a slash.
     pub fn from_env(lookup: Lookup<'_>) -> Result<Self, SettingsError> {
-        let get = |name: &str| lookup(name).map(|value| value.trim().to_owned()).filter(|value| !value.is_empty());
+        let get =
+            |name: &str| lookup(name).map(|value| value.trim().to_owned()).filter(|value| !value.is_empty());
         let name = get("POLARIS_CATALOG").unwrap_or_else(|| DEFAULT_CATALOG.to_owned());
         let namespace = get("POLARIS_NAMESPACE").unwrap_or_else(|| DEFAULT_NAMESPACE.to_owned());
         check_name("POLARIS_NAMESPACE", &namespace)?;
@@ -199,20 +200,27 @@ impl S3Settings {
     /// # Errors
     /// An endpoint that is no address, or half a pair of keys.
     pub fn from_env(lookup: Lookup<'_>) -> Result<Self, SettingsError> {
-        let get = |name: &str| lookup(name).map(|value| value.trim().to_owned()).filter(|value| !value.is_empty());
+        let get =
+            |name: &str| lookup(name).map(|value| value.trim().to_owned()).filter(|value| !value.is_empty());
         let endpoint = get("AWS_ENDPOINT_URL_S3").or_else(|| get("AWS_ENDPOINT_URL"));
         if let Some(endpoint) = &endpoint {
             check_address("AWS_ENDPOINT_URL", endpoint)?;
         }
-        let credentials = pair(&get, "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")?.map(|(id, secret)| S3Credentials {
-            access_key_id: id,
-            secret_access_key: Secret::new(secret),
-            session_token: get("AWS_SESSION_TOKEN").map(Secret::new),
-        });
+        let credentials =
+            pair(&get, "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")?.map(|(id, secret)| S3Credentials {
+                access_key_id: id,
+                secret_access_key: Secret::new(secret),
+                session_token: get("AWS_SESSION_TOKEN").map(Secret::new),
+            });
         let region = get("AWS_REGION").or_else(|| get("AWS_DEFAULT_REGION"));
         // A store that is not Amazon's seldom has a host name per bucket.
         let path_style = endpoint.is_some();
-        Ok(Self { region: region.or_else(|| Some(DEFAULT_REGION.to_owned())), endpoint, credentials, path_style })
+        Ok(Self {
+            region: region.or_else(|| Some(DEFAULT_REGION.to_owned())),
+            endpoint,
+            credentials,
+            path_style,
+        })
     }
 
     /// Returns settings for a lake without an object store.
@@ -242,7 +250,10 @@ fn rest_settings(
     })
 }
 
-fn sqlite_settings(get: &dyn Fn(&str) -> Option<String>, name: String) -> Result<SqliteSettings, SettingsError> {
+fn sqlite_settings(
+    get: &dyn Fn(&str) -> Option<String>,
+    name: String,
+) -> Result<SqliteSettings, SettingsError> {
     let given = get("STREAMIFY_HOME").unwrap_or_else(|| DEFAULT_HOME.to_owned());
     let home = std::path::absolute(&given)
         .map_err(|source| SettingsError::HomeNotAbsolute { path: given.clone(), source })?;
@@ -268,7 +279,8 @@ fn pair(
 }
 
 fn check_address(variable: &'static str, value: &str) -> Result<(), SettingsError> {
-    let invalid = |problem: String| SettingsError::InvalidValue { variable, value: value.to_owned(), problem };
+    let invalid =
+        |problem: String| SettingsError::InvalidValue { variable, value: value.to_owned(), problem };
     let address = Url::parse(value).map_err(|error| invalid(format!("is not an address: {error}")))?;
     if !matches!(address.scheme(), "http" | "https") {
         return Err(invalid("does not begin with `http://` or `https://`".to_owned()));

@@ -8,7 +8,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, AsArray, Date32Array, Float64Array, Int32Array, Int64Array, StringArray, TimestampMicrosecondArray,
+    ArrayRef, AsArray, Date32Array, Float64Array, Int32Array, Int64Array, StringArray,
+    TimestampMicrosecondArray,
 };
 use arrow::datatypes::{Float64Type, Int32Type, Int64Type};
 use arrow::record_batch::RecordBatch;
@@ -46,7 +47,10 @@ fn open(path: &str) -> ParquetRecordBatchReaderBuilder<File> {
 }
 
 fn footer() -> Vec<(String, String)> {
-    vec![("streamify.commit-id".to_owned(), "c0ffee".to_owned()), ("streamify.sources".to_owned(), "[]".to_owned())]
+    vec![
+        ("streamify.commit-id".to_owned(), "c0ffee".to_owned()),
+        ("streamify.sources".to_owned(), "[]".to_owned()),
+    ]
 }
 
 #[tokio::test]
@@ -118,7 +122,10 @@ async fn the_manifest_entry_has_counts_bounds_and_the_partition() {
     let folder = tempfile::tempdir().unwrap();
     let table = table(folder.path()).await;
     let mut writer = DataFileWriter::create(&table, FilePartition::Day(DAY), "c-0").await.unwrap();
-    writer.write_row_group(&batch(&[Some(5), None], &[Some("a very long title of a song"), None])).await.unwrap();
+    writer
+        .write_row_group(&batch(&[Some(5), None], &[Some("a very long title of a song"), None]))
+        .await
+        .unwrap();
     writer.write_row_group(&batch(&[Some(-2), Some(4)], &[None, None])).await.unwrap();
 
     let file = writer.close(&[], true).await.unwrap();
@@ -132,7 +139,10 @@ async fn the_manifest_entry_has_counts_bounds_and_the_partition() {
     assert_eq!(bounds(1), (Datum::long(-2), Datum::long(5)));
     assert_eq!(bounds(2), (Datum::string("a very long titl"), Datum::string("a very long titm")));
     assert_eq!(bounds(3), (Datum::double(0.0), Datum::double(1.0)));
-    assert_eq!(bounds(5), (Datum::timestamptz_micros(MIDNIGHT_US), Datum::timestamptz_micros(MIDNIGHT_US + 1)));
+    assert_eq!(
+        bounds(5),
+        (Datum::timestamptz_micros(MIDNIGHT_US), Datum::timestamptz_micros(MIDNIGHT_US + 1))
+    );
     assert_eq!(bounds(6), (Datum::date(DAY), Datum::date(DAY)));
 }
 
@@ -141,7 +151,10 @@ async fn nan_is_counted_and_not_a_bound() {
     let folder = tempfile::tempdir().unwrap();
     let spec = TableSpec {
         name: "numbers".to_owned(),
-        columns: vec![Column::new("x", ColumnType::Double, true, ""), Column::new("y", ColumnType::Double, true, "")],
+        columns: vec![
+            Column::new("x", ColumnType::Double, true, ""),
+            Column::new("y", ColumnType::Double, true, ""),
+        ],
         partitioning: Partitioning::None,
         sort_key: Vec::new(),
         ..plays()
@@ -156,7 +169,10 @@ async fn nan_is_counted_and_not_a_bound() {
 
     assert!(file.file_path().ends_with("/numbers/data/c-0.parquet"), "{}", file.file_path());
     assert_eq!(file.nan_value_counts(), &HashMap::from([(1, 1), (2, 3)]));
-    assert_eq!((file.lower_bounds()[&1].clone(), file.upper_bounds()[&1].clone()), (Datum::double(1.0), Datum::double(2.0)));
+    assert_eq!(
+        (file.lower_bounds()[&1].clone(), file.upper_bounds()[&1].clone()),
+        (Datum::double(1.0), Datum::double(2.0))
+    );
     assert!(!file.lower_bounds().contains_key(&2) && !file.upper_bounds().contains_key(&2));
 }
 

@@ -38,8 +38,11 @@ impl Store {
         let client = Client::from_conf(config);
         let bucket = format!("test-{}", uuid::Uuid::new_v4());
         client.create_bucket().bucket(&bucket).send().await.unwrap();
-        let credentials =
-            Some(S3Credentials { access_key_id: id, secret_access_key: Secret::new(secret), session_token: None });
+        let credentials = Some(S3Credentials {
+            access_key_id: id,
+            secret_access_key: Secret::new(secret),
+            session_token: None,
+        });
         let settings = S3Settings { endpoint: Some(endpoint), region: None, credentials, path_style: true };
         let settings = S3Settings { region: Some("us-east-1".to_owned()), ..settings };
         Self { storage: Arc::new(LakeStorage::new(settings)), client, bucket }
@@ -61,7 +64,8 @@ impl Store {
 
 /// Bytes that differ everywhere, so that swapped parts show.
 fn content(length: usize) -> Bytes {
-    let words = (0..length / 8 + 1).flat_map(|index| (index as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15).to_le_bytes());
+    let words = (0..length / 8 + 1)
+        .flat_map(|index| (index as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15).to_le_bytes());
     words.take(length).collect::<Vec<u8>>().into()
 }
 

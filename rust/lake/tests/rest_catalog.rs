@@ -69,7 +69,10 @@ async fn a_table_is_created_loaded_and_committed_to() {
 
     assert_eq!(committed.metadata.properties()["mark"], "set");
     assert_eq!(committed.metadata_location, "s3://lake/plays/metadata/1.json");
-    assert_eq!((&loaded.metadata, &loaded.metadata_location), (&committed.metadata, &committed.metadata_location));
+    assert_eq!(
+        (&loaded.metadata, &loaded.metadata_location),
+        (&committed.metadata, &committed.metadata_location)
+    );
     assert_eq!(loaded.metadata.default_partition_spec().fields()[0].name, "event_date");
     assert_eq!(loaded.metadata.default_sort_order().fields.len(), 2);
     assert_eq!(loaded.metadata.properties()["write.metadata.previous-versions-max"], "100");
@@ -101,10 +104,12 @@ async fn a_requirement_that_does_not_hold_is_a_conflict() {
 
 #[tokio::test]
 async fn each_way_a_commit_can_end_has_its_class() {
-    let stale = Reply::error(400, "Cannot add snapshot with sequence number 4 older than last sequence number 5");
+    let stale =
+        Reply::error(400, "Cannot add snapshot with sequence number 4 older than last sequence number 5");
     let not_json = Reply::Send { status: 200, headers: Vec::new(), body: "<html>".to_owned() };
     let server = Server::start().await;
-    let catalog = connect_with(RestSettings { request_timeout: Duration::from_millis(500), ..settings(&server) }).await;
+    let catalog =
+        connect_with(RestSettings { request_timeout: Duration::from_millis(500), ..settings(&server) }).await;
     let catalog = catalog.unwrap();
     let table = create(&catalog).await;
 
@@ -127,7 +132,11 @@ async fn each_way_a_commit_can_end_has_its_class() {
         let result = commit(&catalog, &table).await;
         assert_eq!(class(&result), expected, "{reply:?} gave {result:?}");
     }
-    assert_eq!(server.property(TABLE, "mark").as_deref(), Some("set"), "the last one was applied though its answer was lost");
+    assert_eq!(
+        server.property(TABLE, "mark").as_deref(),
+        Some("set"),
+        "the last one was applied though its answer was lost"
+    );
 }
 
 #[tokio::test]
@@ -212,7 +221,10 @@ async fn a_token_that_is_refused_twice_is_a_refusal() {
     let server = Server::start().await;
     let catalog = connect(&server).await;
     let table = create(&catalog).await;
-    server.plan("tables/plays", [Reply::status(401), Reply::status(401), Reply::status(401), Reply::status(401)]);
+    server.plan(
+        "tables/plays",
+        [Reply::status(401), Reply::status(401), Reply::status(401), Reply::status(401)],
+    );
 
     let load = catalog.load_table(TABLE).await;
     let result = commit(&catalog, &table).await;
@@ -285,7 +297,8 @@ async fn an_unchanged_table_is_not_sent_again() {
 
     assert!(Arc::ptr_eq(&created.metadata, &first.metadata), "answered by 304");
     assert_eq!(second.metadata.properties()["mark"], "set");
-    let marks: Vec<_> = server.seen("GET").iter().filter_map(|seen| seen.headers.get("if-none-match").cloned()).collect();
+    let marks: Vec<_> =
+        server.seen("GET").iter().filter_map(|seen| seen.headers.get("if-none-match").cloned()).collect();
     assert_eq!(marks, ["\"0\"", "\"0\""]);
 }
 
@@ -323,7 +336,8 @@ async fn a_namespace_is_created_only_if_it_is_missing_and_may_appear_meanwhile()
 async fn tables_are_listed_over_all_pages() {
     let server = Server::start().await;
     let page = |names: &[&str], next: Option<&str>| {
-        let identifiers: Vec<_> = names.iter().map(|name| json!({"namespace": ["streamify"], "name": name})).collect();
+        let identifiers: Vec<_> =
+            names.iter().map(|name| json!({"namespace": ["streamify"], "name": name})).collect();
         let body = json!({"identifiers": identifiers, "next-page-token": next});
         Reply::Send { status: 200, headers: Vec::new(), body: body.to_string() }
     };
@@ -341,7 +355,10 @@ async fn the_prefix_that_the_catalog_tells_is_used() {
 
     connect(&server).await.load_table(TABLE).await.unwrap();
 
-    assert_eq!(server.seen("/tables/")[0].path, "/api/catalog/v1/lakehouse/namespaces/streamify/tables/plays");
+    assert_eq!(
+        server.seen("/tables/")[0].path,
+        "/api/catalog/v1/lakehouse/namespaces/streamify/tables/plays"
+    );
 }
 
 #[tokio::test]
@@ -350,7 +367,10 @@ async fn missing_columns_are_added_even_if_an_answer_is_lost_and_someone_interfe
     let lake = Lake::new(Arc::new(connect(&server).await));
     let narrow = TableSpec { columns: plays().columns.split_off(4), sort_key: Vec::new(), ..plays() };
     lake.ensure_table(&narrow).await.unwrap();
-    server.plan("POST /api/catalog/v1/namespaces/streamify/tables/plays", [Reply::status(409), Reply::BreakOff]);
+    server.plan(
+        "POST /api/catalog/v1/namespaces/streamify/tables/plays",
+        [Reply::status(409), Reply::BreakOff],
+    );
 
     let table = lake.ensure_table(&plays()).await.unwrap();
 

@@ -35,7 +35,10 @@ async fn a_table_outlives_the_catalog_that_created_it() {
     let loaded = other.load_table("plays").await.unwrap().unwrap();
 
     assert_eq!(loaded.metadata, created.metadata);
-    assert_eq!(loaded.metadata.location(), format!("file://{}/warehouse/streamify/plays", folder.path().display()));
+    assert_eq!(
+        loaded.metadata.location(),
+        format!("file://{}/warehouse/streamify/plays", folder.path().display())
+    );
     assert_eq!(other.list_tables().await.unwrap(), ["plays"]);
     assert!(other.load_table("nothing").await.unwrap().is_none());
 }
@@ -68,13 +71,22 @@ async fn racing_committers_lose_nothing_and_report_truthfully() {
 
     let table = sqlite(folder.path()).await.load_table("plays").await.unwrap().unwrap();
     let applied: Vec<&String> = results.iter().flat_map(|(applied, _)| applied).collect();
-    let stored = table.metadata.properties().keys().filter(|key| key.starts_with(|c: char| c.is_ascii_digit())).count();
+    let stored = table
+        .metadata
+        .properties()
+        .keys()
+        .filter(|key| key.starts_with(|c: char| c.is_ascii_digit()))
+        .count();
     assert_eq!(stored, applied.len(), "what was reported as applied is what is stored");
     assert!(applied.iter().all(|key| table.metadata.properties().contains_key(*key)));
     let conflicts: usize = results.iter().map(|(_, conflicts)| conflicts).sum();
     assert_eq!(applied.len() + conflicts, COMMITTERS * COMMITS);
     assert_eq!(metadata_files(&table).len(), applied.len() + 1, "lost commits leave no metadata file");
-    assert!(table.metadata_location.contains(&format!("/{:05}-", applied.len())), "{}", table.metadata_location);
+    assert!(
+        table.metadata_location.contains(&format!("/{:05}-", applied.len())),
+        "{}",
+        table.metadata_location
+    );
 }
 
 #[tokio::test]
@@ -86,7 +98,10 @@ async fn a_commit_on_an_old_base_goes_by_the_requirements_on_the_newest() {
     let unchanged_schema = TableRequirement::CurrentSchemaIdMatch { current_schema_id: schema_id };
     first.commit(&base, Vec::new(), set_property("a".to_owned(), "1")).await.unwrap();
 
-    let held = second.commit(&base, vec![unchanged_schema.clone()], set_property("b".to_owned(), "2")).await.unwrap();
+    let held = second
+        .commit(&base, vec![unchanged_schema.clone()], set_property("b".to_owned(), "2"))
+        .await
+        .unwrap();
     let wider = TableSpec {
         columns: [plays().columns, vec![Column::new("extra", ColumnType::Long, true, "")]].concat(),
         ..plays()
@@ -94,7 +109,10 @@ async fn a_commit_on_an_old_base_goes_by_the_requirements_on_the_newest() {
     Lake::new(first).ensure_table(&wider).await.unwrap();
     let broken = second.commit(&held, vec![unchanged_schema], set_property("c".to_owned(), "3")).await;
 
-    assert_eq!((held.metadata.properties()["a"].as_str(), held.metadata.properties()["b"].as_str()), ("1", "2"));
+    assert_eq!(
+        (held.metadata.properties()["a"].as_str(), held.metadata.properties()["b"].as_str()),
+        ("1", "2")
+    );
     assert!(matches!(broken, Err(CommitFailure::Conflict(_))), "{broken:?}");
     let table = second.load_table("plays").await.unwrap().unwrap();
     assert!(!table.metadata.properties().contains_key("c"));
@@ -158,7 +176,11 @@ async fn every_builtin_contract_has_a_table_with_all_its_columns() {
         let names: Vec<&String> = fields.iter().map(|field| &field.name).collect();
         assert_eq!(names, spec.columns.iter().map(|column| &column.name).collect::<Vec<_>>());
         assert_eq!(table.metadata.default_partition_spec().fields()[0].name, "event_date");
-        assert!(fields.iter().all(|field| field.doc.is_some()), "{} has a column without a description", spec.name);
+        assert!(
+            fields.iter().all(|field| field.doc.is_some()),
+            "{} has a column without a description",
+            spec.name
+        );
     }
 }
 

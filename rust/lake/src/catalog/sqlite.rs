@@ -78,7 +78,8 @@ impl SqliteCatalog {
         }
         let (file_io, address) = (self.file_io.clone(), location.clone());
         let read = off_runtime(async move { TableMetadata::read_from(&file_io, &address).await }).await;
-        let metadata = read.map_err(|source| CatalogError::MetadataUnreadable { location: location.clone(), source })?;
+        let metadata =
+            read.map_err(|source| CatalogError::MetadataUnreadable { location: location.clone(), source })?;
         Ok(self.remember(table, Arc::new(metadata), location))
     }
 
@@ -105,7 +106,8 @@ where
     let runtime = tokio::runtime::Handle::current();
     let result = tokio::task::spawn_blocking(move || runtime.block_on(work)).await;
     result.unwrap_or_else(|error| {
-        Err(iceberg::Error::new(iceberg::ErrorKind::Unexpected, "metadata work was cut short").with_source(error))
+        Err(iceberg::Error::new(iceberg::ErrorKind::Unexpected, "metadata work was cut short")
+            .with_source(error))
     })
 }
 
@@ -149,7 +151,11 @@ impl Catalog for SqliteCatalog {
         }
     }
 
-    async fn create_table(&self, table: &str, mut creation: TableCreation) -> Result<LoadedTable, CatalogError> {
+    async fn create_table(
+        &self,
+        table: &str,
+        mut creation: TableCreation,
+    ) -> Result<LoadedTable, CatalogError> {
         let folder = self.namespace.replace('.', "/");
         let location = creation.location.take();
         let location = location.unwrap_or_else(|| format!("{}/{folder}/{table}", self.settings.warehouse));
@@ -170,7 +176,9 @@ impl Catalog for SqliteCatalog {
         }
         self.discard(&address).await;
         self.load_table(table).await?.ok_or_else(|| {
-            CatalogError::unavailable(format!("table `{table}` was created and dropped by someone else at the same time"))
+            CatalogError::unavailable(format!(
+                "table `{table}` was created and dropped by someone else at the same time"
+            ))
         })
     }
 

@@ -11,7 +11,8 @@ use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::schema::types::ColumnPath;
 
 /// Columns whose values hardly ever repeat, beside all timestamps.
-const NEARLY_UNIQUE: &[&str] = &["event_id", "_legacy_event_id", "session_key", "ts", "_kafka_offset", "offset"];
+const NEARLY_UNIQUE: &[&str] =
+    &["event_id", "_legacy_event_id", "session_key", "ts", "_kafka_offset", "offset"];
 
 /// Returns the properties for files of a table with this schema.
 pub(super) fn writer_properties(schema: &Schema) -> WriterProperties {

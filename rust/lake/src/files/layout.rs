@@ -38,7 +38,10 @@ impl Layout {
     pub(super) fn arrange(&self, batch: &RecordBatch) -> Result<RecordBatch, FileError> {
         for field in batch.schema_ref().fields() {
             if self.arrow.field_with_name(field.name()).is_err() {
-                return Err(FileError::UnknownColumn { table: self.table.clone(), column: field.name().clone() });
+                return Err(FileError::UnknownColumn {
+                    table: self.table.clone(),
+                    column: field.name().clone(),
+                });
             }
         }
         let columns = self.arrow.fields().iter().map(|field| self.column(batch, field));
@@ -50,7 +53,10 @@ impl Layout {
     fn column(&self, batch: &RecordBatch, field: &Field) -> Result<ArrayRef, FileError> {
         let Some(values) = batch.column_by_name(field.name()) else {
             if !field.is_nullable() {
-                return Err(FileError::MissingColumn { table: self.table.clone(), column: field.name().clone() });
+                return Err(FileError::MissingColumn {
+                    table: self.table.clone(),
+                    column: field.name().clone(),
+                });
             }
             return Ok(new_null_array(field.data_type(), batch.num_rows()));
         };
@@ -101,7 +107,8 @@ mod tests {
 
     /// A table whose ids do not follow the order of its columns.
     fn layout() -> Layout {
-        let optional = |id, name: &str, kind| Arc::new(NestedField::optional(id, name, Type::Primitive(kind)));
+        let optional =
+            |id, name: &str, kind| Arc::new(NestedField::optional(id, name, Type::Primitive(kind)));
         let schema = Schema::builder()
             .with_fields([
                 optional(9, "at", PrimitiveType::Timestamptz),
@@ -115,7 +122,8 @@ mod tests {
     }
 
     fn batch(columns: Vec<(&str, ArrayRef)>) -> RecordBatch {
-        RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(name, array)| (name, array, true))).unwrap()
+        RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(name, array)| (name, array, true)))
+            .unwrap()
     }
 
     #[test]
@@ -130,8 +138,12 @@ mod tests {
 
         let names: Vec<_> = arranged.schema_ref().fields().iter().map(|field| field.name().clone()).collect();
         assert_eq!(names, ["at", "id", "raw", "added_later"]);
-        let ids: Vec<_> =
-            arranged.schema_ref().fields().iter().map(|f| f.metadata()[PARQUET_FIELD_ID_META_KEY].clone()).collect();
+        let ids: Vec<_> = arranged
+            .schema_ref()
+            .fields()
+            .iter()
+            .map(|f| f.metadata()[PARQUET_FIELD_ID_META_KEY].clone())
+            .collect();
         assert_eq!(ids, ["9", "2", "5", "7"]);
         assert_eq!(arranged.column(1).as_ref(), &Int64Array::from(vec![1, 2]) as &dyn Array);
         assert_eq!(arranged.column(3).null_count(), 2);
@@ -151,8 +163,11 @@ mod tests {
 
     #[test]
     fn a_required_column_must_be_there_and_not_null() {
-        let missing = layout().arrange(&batch(vec![("raw", Arc::new(BinaryArray::from_vec(vec![b"a"])))])).unwrap_err();
-        let null = layout().arrange(&batch(vec![("id", Arc::new(Int64Array::from(vec![None, Some(1)])))])).unwrap_err();
+        let missing =
+            layout().arrange(&batch(vec![("raw", Arc::new(BinaryArray::from_vec(vec![b"a"])))])).unwrap_err();
+        let null = layout()
+            .arrange(&batch(vec![("id", Arc::new(Int64Array::from(vec![None, Some(1)])))]))
+            .unwrap_err();
 
         assert_eq!(missing.to_string(), "rows for table `t` lack the required column `id`");
         assert_eq!(null.to_string(), "column `id` of table `t` must not be null, but 1 of its values are");
@@ -160,7 +175,8 @@ mod tests {
 
     #[test]
     fn values_that_could_be_lost_are_refused() {
-        let text = layout().arrange(&batch(vec![("id", Arc::new(StringArray::from(vec!["1"])))])).unwrap_err();
+        let text =
+            layout().arrange(&batch(vec![("id", Arc::new(StringArray::from(vec!["1"])))])).unwrap_err();
         let no_zone = layout()
             .arrange(&batch(vec![
                 ("id", Arc::new(Int64Array::from(vec![1]))),

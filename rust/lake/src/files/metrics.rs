@@ -91,17 +91,27 @@ impl ColumnMetrics {
 
 fn bounds(kind: &PrimitiveType, statistics: &Statistics) -> Option<(Datum, Datum)> {
     match (kind, statistics) {
-        (PrimitiveType::Boolean, Statistics::Boolean(stats)) => both(stats.min_opt()?, stats.max_opt()?, |v| Datum::bool(*v)),
-        (PrimitiveType::Int, Statistics::Int32(stats)) => both(stats.min_opt()?, stats.max_opt()?, |v| Datum::int(*v)),
-        (PrimitiveType::Date, Statistics::Int32(stats)) => both(stats.min_opt()?, stats.max_opt()?, |v| Datum::date(*v)),
-        (PrimitiveType::Long, Statistics::Int64(stats)) => both(stats.min_opt()?, stats.max_opt()?, |v| Datum::long(*v)),
+        (PrimitiveType::Boolean, Statistics::Boolean(stats)) => {
+            both(stats.min_opt()?, stats.max_opt()?, |v| Datum::bool(*v))
+        }
+        (PrimitiveType::Int, Statistics::Int32(stats)) => {
+            both(stats.min_opt()?, stats.max_opt()?, |v| Datum::int(*v))
+        }
+        (PrimitiveType::Date, Statistics::Int32(stats)) => {
+            both(stats.min_opt()?, stats.max_opt()?, |v| Datum::date(*v))
+        }
+        (PrimitiveType::Long, Statistics::Int64(stats)) => {
+            both(stats.min_opt()?, stats.max_opt()?, |v| Datum::long(*v))
+        }
         (PrimitiveType::Timestamptz, Statistics::Int64(stats)) => {
             both(stats.min_opt()?, stats.max_opt()?, |v| Datum::timestamptz_micros(*v))
         }
         (PrimitiveType::Timestamp, Statistics::Int64(stats)) => {
             both(stats.min_opt()?, stats.max_opt()?, |v| Datum::timestamp_micros(*v))
         }
-        (PrimitiveType::Float, Statistics::Float(stats)) => both(stats.min_opt()?, stats.max_opt()?, |v| Datum::float(*v)),
+        (PrimitiveType::Float, Statistics::Float(stats)) => {
+            both(stats.min_opt()?, stats.max_opt()?, |v| Datum::float(*v))
+        }
         (PrimitiveType::Double, Statistics::Double(stats)) => {
             both(stats.min_opt()?, stats.max_opt()?, |v| Datum::double(*v))
         }
@@ -146,8 +156,12 @@ impl NanCounts {
         let mut counts = HashMap::new();
         for (field, values) in schema.as_struct().fields().iter().zip(batch.columns()) {
             let nans = match values.data_type() {
-                DataType::Float32 => values.as_primitive::<Float32Type>().iter().flatten().filter(|v| v.is_nan()).count(),
-                DataType::Float64 => values.as_primitive::<Float64Type>().iter().flatten().filter(|v| v.is_nan()).count(),
+                DataType::Float32 => {
+                    values.as_primitive::<Float32Type>().iter().flatten().filter(|v| v.is_nan()).count()
+                }
+                DataType::Float64 => {
+                    values.as_primitive::<Float64Type>().iter().flatten().filter(|v| v.is_nan()).count()
+                }
                 _ => continue,
             };
             counts.insert(field.id, nans as u64);
@@ -178,7 +192,12 @@ mod tests {
 
     #[test]
     fn a_cut_upper_bound_is_not_below_the_whole_text() {
-        for text in ["seventeen letters", "ééééééééééééééééé", "aaaaaaaaaaaaaaa\u{d7ff}zz", "aaaaaaaaaaaaaaa\u{10ffff}zz"] {
+        for text in [
+            "seventeen letters",
+            "ééééééééééééééééé",
+            "aaaaaaaaaaaaaaa\u{d7ff}zz",
+            "aaaaaaaaaaaaaaa\u{10ffff}zz",
+        ] {
             let bound = raised(text).unwrap();
             assert!(bound.as_str() >= text, "{bound} < {text}");
             assert!(bound.chars().count() <= MAX_BOUND_CHARS);

@@ -66,7 +66,9 @@ pub enum FileError {
         nulls: usize,
     },
     /// The partition value does not go with the table's partitioning.
-    #[error("a file of partition {partition} does not fit table `{table}`, which is partitioned by {expected}")]
+    #[error(
+        "a file of partition {partition} does not fit table `{table}`, which is partitioned by {expected}"
+    )]
     PartitionMismatch {
         /// The table's name.
         table: String,
@@ -161,9 +163,11 @@ impl DataFileWriter {
         let path = format!("{}/{stem}.parquet", placed.folder);
         let metadata = &table.metadata;
         let layout = Layout::new(&table.name, metadata.current_schema())?;
-        let encoder = new_encoder(&layout).map_err(|source| FileError::EncodingFailed { path: path.clone(), source })?;
+        let encoder = new_encoder(&layout)
+            .map_err(|source| FileError::EncodingFailed { path: path.clone(), source })?;
         let store_failed = |source| FileError::StoreFailed { path: path.clone(), source };
-        let output = table.file_io.new_output(&path).map_err(store_failed)?.writer().await.map_err(store_failed)?;
+        let output =
+            table.file_io.new_output(&path).map_err(store_failed)?.writer().await.map_err(store_failed)?;
         let order = metadata.default_sort_order();
         let sort_order_id = if order.is_unsorted() { None } else { i32::try_from(order.order_id).ok() };
         Ok(Self {
@@ -246,7 +250,8 @@ impl DataFileWriter {
         if self.num_rows == 0 {
             return Err(self.not_writable("it has no rows"));
         }
-        let entries: Vec<KeyValue> = footer.iter().map(|(key, value)| KeyValue::new(key.clone(), value.clone())).collect();
+        let entries: Vec<KeyValue> =
+            footer.iter().map(|(key, value)| KeyValue::new(key.clone(), value.clone())).collect();
         let path = self.path.clone();
         let (_, bytes, parquet) = self
             .encode(encoder, move |encoder| {

@@ -86,7 +86,8 @@ fn describe(fields: &[PartitionField]) -> String {
     if fields.is_empty() {
         return "nothing".to_owned();
     }
-    let names: Vec<String> = fields.iter().map(|field| format!("{} as `{}`", field.transform, field.name)).collect();
+    let names: Vec<String> =
+        fields.iter().map(|field| format!("{} as `{}`", field.transform, field.name)).collect();
     names.join(", ")
 }
 

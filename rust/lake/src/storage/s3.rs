@@ -128,7 +128,8 @@ impl S3Storage {
             None => Ok(()),
             Some(error) => {
                 let path = format!("s3://{bucket}/{}", error.key().unwrap_or_default());
-                let text = format!("{}: {}", error.code().unwrap_or("?"), error.message().unwrap_or_default());
+                let text =
+                    format!("{}: {}", error.code().unwrap_or("?"), error.message().unwrap_or_default());
                 Err(failure("delete", &path, true, S3Failure(text)))
             }
         }
@@ -155,7 +156,13 @@ async fn build_client(settings: &S3Settings) -> Client {
         Some(keys) => {
             let token = keys.session_token.as_ref().map(|token| token.reveal().to_owned());
             let secret = keys.secret_access_key.reveal();
-            config = config.credentials_provider(Credentials::new(&keys.access_key_id, secret, token, None, "settings"));
+            config = config.credentials_provider(Credentials::new(
+                &keys.access_key_id,
+                secret,
+                token,
+                None,
+                "settings",
+            ));
         }
         None => {
             let chain = aws_config::defaults(BehaviorVersion::latest()).region(region).load().await;
@@ -264,7 +271,12 @@ impl FileRead for S3Reader {
     }
 }
 
-async fn get(client: &Client, path: &str, address: &ObjectAddress, range: Option<String>) -> iceberg::Result<Bytes> {
+async fn get(
+    client: &Client,
+    path: &str,
+    address: &ObjectAddress,
+    range: Option<String>,
+) -> iceberg::Result<Bytes> {
     let request = client.get_object().bucket(&address.bucket).key(&address.key).set_range(range);
     let answer = request.send().await.map_err(|error| s3_failure("read", path, error))?;
     let body = answer.body.collect().await.map_err(|error| failure("read", path, true, error))?;
@@ -272,7 +284,12 @@ async fn get(client: &Client, path: &str, address: &ObjectAddress, range: Option
 }
 
 /// Stores one object by a single request.
-pub(super) async fn put(client: &Client, path: &str, address: &ObjectAddress, bytes: Bytes) -> iceberg::Result<()> {
+pub(super) async fn put(
+    client: &Client,
+    path: &str,
+    address: &ObjectAddress,
+    bytes: Bytes,
+) -> iceberg::Result<()> {
     let body = ByteStream::from(bytes);
     let request = client.put_object().bucket(&address.bucket).key(&address.key).body(body);
     let answer = request.customize().disable_payload_signing().send().await;
@@ -307,7 +324,9 @@ where
         Some(status) => status == 429 || status >= 500,
     };
     let text = match (status, code) {
-        (Some(status), Some(code)) => format!("{code} ({status}): {}", error.message().unwrap_or("no message")),
+        (Some(status), Some(code)) => {
+            format!("{code} ({status}): {}", error.message().unwrap_or("no message"))
+        }
         (Some(status), None) => format!("the store answered {status}"),
         (None, _) => crate::catalog::with_causes(&error),
     };

@@ -130,7 +130,8 @@ impl S3Writer {
     }
 
     async fn start(&self) -> iceberg::Result<Upload> {
-        let request = self.client.create_multipart_upload().bucket(&self.address.bucket).key(&self.address.key);
+        let request =
+            self.client.create_multipart_upload().bucket(&self.address.bucket).key(&self.address.key);
         let answer = request.send().await.map_err(|error| s3_failure("begin writing", &self.path, error))?;
         let Some(id) = answer.upload_id else {
             let text = "the store gave no upload id".to_owned();
@@ -160,7 +161,8 @@ impl S3Writer {
 
     async fn complete(&self, id: &str, parts: Vec<CompletedPart>) -> iceberg::Result<()> {
         let parts = CompletedMultipartUpload::builder().set_parts(Some(parts)).build();
-        let request = self.client.complete_multipart_upload().bucket(&self.address.bucket).key(&self.address.key);
+        let request =
+            self.client.complete_multipart_upload().bucket(&self.address.bucket).key(&self.address.key);
         match request.upload_id(id).multipart_upload(parts).send().await {
             Ok(_) => Ok(()),
             // A repeated request whose first answer was lost: the upload is gone because the object is there.
@@ -219,7 +221,9 @@ impl Drop for S3Writer {
             Ok(runtime) => {
                 runtime.spawn(abort(self.client.clone(), self.address.clone(), upload));
             }
-            Err(_) => tracing::warn!(path = self.path, "left an unfinished upload behind: no runtime to abort it"),
+            Err(_) => {
+                tracing::warn!(path = self.path, "left an unfinished upload behind: no runtime to abort it")
+            }
         }
     }
 }

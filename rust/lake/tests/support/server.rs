@@ -128,7 +128,12 @@ impl Server {
     /// Returns the requests so far whose `METHOD path` contains `text`.
     pub fn seen(&self, text: &str) -> Vec<Seen> {
         let state = self.state.lock().unwrap();
-        state.seen.iter().filter(|seen| format!("{} {}", seen.method, seen.path).contains(text)).cloned().collect()
+        state
+            .seen
+            .iter()
+            .filter(|seen| format!("{} {}", seen.method, seen.path).contains(text))
+            .cloned()
+            .collect()
     }
 
     /// Returns a property of a table as the server has it.
@@ -165,7 +170,8 @@ impl Server {
         let mut state = self.state.lock().unwrap();
         let line = format!("{} {}", request.method, request.path);
         state.seen.push(request.clone());
-        let planned = state.planned.iter_mut().find(|(text, left)| line.contains(text.as_str()) && !left.is_empty());
+        let planned =
+            state.planned.iter_mut().find(|(text, left)| line.contains(text.as_str()) && !left.is_empty());
         match planned.and_then(|(_, left)| left.pop_front()) {
             Some(Reply::BreakOff) => {
                 state.usual(&request);
@@ -183,7 +189,9 @@ impl State {
         let parts: Vec<&str> = path.trim_start_matches("/api/catalog/v1/").split('/').collect();
         match (request.method.as_str(), parts.as_slice()) {
             ("POST", ["oauth", "tokens"]) => self.token(),
-            ("GET", ["config"]) => Reply::json(self.config.clone().unwrap_or(json!({"defaults": {}, "overrides": {}}))),
+            ("GET", ["config"]) => {
+                Reply::json(self.config.clone().unwrap_or(json!({"defaults": {}, "overrides": {}})))
+            }
             ("GET", [.., "namespaces", name]) if self.namespaces.iter().any(|known| known == name) => {
                 Reply::json(json!({"namespace": [name], "properties": {}}))
             }
@@ -228,7 +236,9 @@ impl State {
     }
 
     fn load(&self, name: &str, etag: Option<&String>) -> Reply {
-        let Some((metadata, version)) = self.tables.get(name) else { return Reply::error(404, "no such table") };
+        let Some((metadata, version)) = self.tables.get(name) else {
+            return Reply::error(404, "no such table");
+        };
         let current = format!("\"{version}\"");
         if self.etags && etag == Some(&current) {
             return Reply::Send { status: 304, headers: Vec::new(), body: String::new() };
@@ -242,7 +252,9 @@ impl State {
 
     fn commit(&mut self, name: &str, body: &str) -> Reply {
         let body: CommitBody = serde_json::from_str(body).unwrap();
-        let Some((metadata, version)) = self.tables.get_mut(name) else { return Reply::error(404, "no such table") };
+        let Some((metadata, version)) = self.tables.get_mut(name) else {
+            return Reply::error(404, "no such table");
+        };
         for requirement in &body.requirements {
             if let Err(error) = requirement.check(Some(metadata)) {
                 return Reply::error(409, &error.to_string());

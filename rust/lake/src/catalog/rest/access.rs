@@ -59,7 +59,9 @@ impl FileAccess {
         let told = merge(location, config, credentials);
         let settings = combine(self.storage.settings(), &told);
         let mut by_table = self.by_table.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = by_table.get(table).filter(|known| known.lasts() && same_but_keys(&known.settings, &settings)) {
+        if let Some(known) =
+            by_table.get(table).filter(|known| known.lasts() && same_but_keys(&known.settings, &settings))
+        {
             return known.io.clone();
         }
         let expires_at_ms = told.get("s3.session-token-expires-at-ms").and_then(|text| text.parse().ok());
@@ -104,7 +106,9 @@ fn combine(configured: &S3Settings, told: &HashMap<String, String>) -> S3Setting
 
 /// Returns whether two settings differ at most in temporary keys.
 fn same_but_keys(left: &S3Settings, right: &S3Settings) -> bool {
-    let temporary = |settings: &S3Settings| settings.credentials.as_ref().is_some_and(|keys| keys.session_token.is_some());
+    let temporary = |settings: &S3Settings| {
+        settings.credentials.as_ref().is_some_and(|keys| keys.session_token.is_some())
+    };
     let without = |settings: &S3Settings| S3Settings { credentials: None, ..settings.clone() };
     left == right || (temporary(left) && temporary(right) && without(left) == without(right))
 }
@@ -165,7 +169,11 @@ mod tests {
             prefix: prefix.to_owned(),
             config: told(&[("s3.access-key-id", id), ("s3.secret-access-key", "x")]),
         };
-        let credentials = vec![credential("s3://b/", "wide"), credential("s3://b/t", "near"), credential("s3://c", "other")];
+        let credentials = vec![
+            credential("s3://b/", "wide"),
+            credential("s3://b/t", "near"),
+            credential("s3://c", "other"),
+        ];
 
         let merged = merge("s3://b/t/x", HashMap::new(), credentials);
 

@@ -53,7 +53,8 @@ impl Authenticator {
         let Some(client) = &self.client else { return Ok(None) };
         let mut current = self.current.lock().await;
         let usable = current.as_ref().filter(|token| {
-            token.renew_at.is_none_or(|renew_at| Instant::now() < renew_at) && Some(token.text.reveal()) != refused
+            token.renew_at.is_none_or(|renew_at| Instant::now() < renew_at)
+                && Some(token.text.reveal()) != refused
         });
         if let Some(token) = usable {
             return Ok(Some(token.text.reveal().to_owned()));
@@ -83,7 +84,9 @@ impl Authenticator {
             request = request.header("Polaris-Realm", realm);
         }
         let answer = receive(request).await.map_err(|reason| match reason {
-            NoAnswer::NotSent(text) | NoAnswer::Lost(text) => CatalogError::unavailable(format!("login failed: {text}")),
+            NoAnswer::NotSent(text) | NoAnswer::Lost(text) => {
+                CatalogError::unavailable(format!("login failed: {text}"))
+            }
             NoAnswer::NoToken(error) => error,
         })?;
         if matches!(answer.status.as_u16(), 400 | 401 | 403) {
@@ -91,8 +94,9 @@ impl Authenticator {
             return Err(CatalogError::Unauthorized(format!("client `{}` cannot log in: {text}", client.id)));
         }
         let answer = outcome::check(answer)?;
-        let token: TokenAnswer = serde_json::from_slice(&answer.body)
-            .map_err(|error| CatalogError::BrokenAnswer { context: "login".to_owned(), source: error.into() })?;
+        let token: TokenAnswer = serde_json::from_slice(&answer.body).map_err(|error| {
+            CatalogError::BrokenAnswer { context: "login".to_owned(), source: error.into() }
+        })?;
         let renew_at = token.expires_in.map(|seconds| {
             let life = Duration::from_secs(seconds);
             started + (life - MAX_MARGIN.min(life / 10))

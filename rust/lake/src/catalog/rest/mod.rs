@@ -96,7 +96,8 @@ impl RestCatalog {
             return Err(CatalogError::BrokenAnswer { context: format!("table `{table}`"), source });
         };
         let metadata = Arc::new(loaded.metadata);
-        let file_io = self.access.after_load(table, metadata.location(), loaded.config, loaded.storage_credentials);
+        let file_io =
+            self.access.after_load(table, metadata.location(), loaded.config, loaded.storage_credentials);
         let state = LoadedTable { name: table.to_owned(), metadata, metadata_location, file_io };
         self.remember(etag, &state);
         Ok(state)
@@ -221,7 +222,8 @@ impl Catalog for RestCatalog {
 }
 
 fn encode(body: &impl Serialize) -> Result<Vec<u8>, CatalogError> {
-    serde_json::to_vec(body).map_err(|error| CatalogError::Refused(format!("request cannot be written as JSON: {error}")))
+    serde_json::to_vec(body)
+        .map_err(|error| CatalogError::Refused(format!("request cannot be written as JSON: {error}")))
 }
 
 /// Parses an answer off the runtime's threads: a table's metadata can be megabytes.

@@ -156,7 +156,10 @@ mod tests {
     #[test]
     fn errors_are_explained_in_one_line() {
         for (body, expected) in [
-            (r#"{"error":{"message":"no","type":"ForbiddenException","code":403}}"#, "ForbiddenException: no (status 403)"),
+            (
+                r#"{"error":{"message":"no","type":"ForbiddenException","code":403}}"#,
+                "ForbiddenException: no (status 403)",
+            ),
             (r#"{"error":"invalid_scope","error_description":"bad"}"#, "invalid_scope: bad (status 403)"),
             ("a proxy\nsaid no", "a proxy said no (status 403)"),
             ("", "status 403"),

@@ -147,7 +147,8 @@ impl Transport {
     }
 
     async fn exchange(&self, request: &Request, token: Option<&str>) -> Result<Answer, NoAnswer> {
-        let mut builder = self.client.request(request.method.clone(), format!("{}/{}", self.base, request.path));
+        let mut builder =
+            self.client.request(request.method.clone(), format!("{}/{}", self.base, request.path));
         if let Some(token) = token {
             builder = builder.bearer_auth(token);
         }

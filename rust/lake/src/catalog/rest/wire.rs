@@ -35,7 +35,8 @@ pub(super) struct Paths {
 
 impl Paths {
     pub(super) fn new(config: &Config, levels: &[String]) -> Self {
-        let prefix = config.value("prefix").map(|prefix| prefix.trim_matches('/')).filter(|prefix| !prefix.is_empty());
+        let prefix =
+            config.value("prefix").map(|prefix| prefix.trim_matches('/')).filter(|prefix| !prefix.is_empty());
         let root = prefix.map_or("v1".to_owned(), |prefix| format!("v1/{prefix}"));
         let separator = config.value("namespace-separator").unwrap_or(DEFAULT_SEPARATOR).to_owned();
         let mut paths = Self { root, separator, namespace: String::new() };

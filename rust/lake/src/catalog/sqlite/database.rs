@@ -149,7 +149,8 @@ impl Database {
 
     /// Adds the namespace as PyIceberg does, by a property that says it exists.
     pub(super) fn ensure_namespace(&self) -> Result<(), DatabaseError> {
-        let sql = "INSERT INTO iceberg_namespace_properties (catalog_name, namespace, property_key, property_value)
+        let sql =
+            "INSERT INTO iceberg_namespace_properties (catalog_name, namespace, property_key, property_value)
                    VALUES (?1, ?2, 'exists', 'true') ON CONFLICT DO NOTHING";
         self.with(|connection| connection.execute(sql, params![self.catalog, self.namespace]))?;
         Ok(())
@@ -249,9 +250,16 @@ mod tests {
     fn a_file_that_is_no_database_is_refused_with_its_name() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("c.db");
-        fs::write(&path, "this is not a database, but text that is long enough to be read as a header of one").unwrap();
-        let settings =
-            SqliteSettings { path: path.clone(), warehouse: "file:///w".to_owned(), name: "lakehouse".to_owned() };
+        fs::write(
+            &path,
+            "this is not a database, but text that is long enough to be read as a header of one",
+        )
+        .unwrap();
+        let settings = SqliteSettings {
+            path: path.clone(),
+            warehouse: "file:///w".to_owned(),
+            name: "lakehouse".to_owned(),
+        };
 
         let error = Database::open(&path, "lakehouse", "streamify").unwrap_err().at(&settings);
 
