@@ -62,7 +62,8 @@ mod tests {
     #[test]
     fn a_live_broker_is_found() {
         let pid = std::process::id();
-        let home = home(&format!(r#"{{"pid":{pid},"bootstrap_servers":"127.0.0.1:1","identity":"i","more":1}}"#));
+        let home =
+            home(&format!(r#"{{"pid":{pid},"bootstrap_servers":"127.0.0.1:1","identity":"i","more":1}}"#));
 
         let broker = find(home.path()).unwrap();
 

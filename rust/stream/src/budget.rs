@@ -3,8 +3,8 @@
 //! Who holds bytes holds a [`Reservation`] and resizes it as the bytes grow; dropping it gives them back. Reserving
 //! never waits and never fails: bytes that exist are counted, whatever the limit. The limit acts at one place, where
 //! new bytes come from: intake does not take another batch while the budget [is exhausted](Budget::is_exhausted), and
-//! Kafka's own bounded queue then stops the fetching. So the limit can be passed by what the intake threads decode from
-//! one batch each, and never by more.
+//! Kafka's own bounded queue then stops the fetching. So the limit can be passed by what was under way when it was
+//! reached: one batch per intake thread, the second copy of rows that are being sorted, and the parts of open files.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};

@@ -99,7 +99,12 @@ impl Collector {
     /// Returns an empty collector for the topic of `contract`.
     ///
     /// `drop_record` makes it lose its first record, to prove that the ledger notices.
-    pub fn new(contract: Arc<Contract>, options: DecodeOptions, budget: &Arc<Budget>, drop_record: bool) -> Self {
+    pub fn new(
+        contract: Arc<Contract>,
+        options: DecodeOptions,
+        budget: &Arc<Budget>,
+        drop_record: bool,
+    ) -> Self {
         Self {
             epoch: options.source_epoch,
             decoder: Decoder::new(Arc::clone(&contract), options),

@@ -103,19 +103,22 @@ impl Committer {
         });
         self.hint(&flush.partitions);
         let partitions = flush.partitions;
-        Ok(committed(&self.origin, Parts {
-            ledger,
-            buried,
-            landing,
-            partitions,
-            dead_by_partition,
-            dead_by_reason,
-            num_files,
-            num_bytes,
-            timestamps_ms: flush.timestamps_ms,
-            valid_through_ms,
-            cost,
-        }))
+        Ok(committed(
+            &self.origin,
+            Parts {
+                ledger,
+                buried,
+                landing,
+                partitions,
+                dead_by_partition,
+                dead_by_reason,
+                num_files,
+                num_bytes,
+                timestamps_ms: flush.timestamps_ms,
+                valid_through_ms,
+                cost,
+            },
+        ))
     }
 
     fn hint(&self, partitions: &[PartitionCut]) {
@@ -166,7 +169,8 @@ fn committed(origin: &Origin, parts: Parts) -> Committed {
 }
 
 fn log(topic: &str, committed: &Committed, is_quiet: bool) {
-    let (rows, dead_letters, files) = (committed.ledger.rows, committed.ledger.dead_letters, committed.num_files);
+    let (rows, dead_letters, files) =
+        (committed.ledger.rows, committed.ledger.dead_letters, committed.num_files);
     let (snapshot_id, attempts) = (committed.snapshot_id, committed.attempts);
     let seconds = committed.cost.as_secs_f64();
     if is_quiet {
@@ -200,7 +204,11 @@ fn change(origin: &Origin, partitions: &[PartitionCut]) -> Change {
         topic: origin.topic.clone(),
         epoch: origin.epoch,
         source: origin.source.clone(),
-        spans: partitions.iter().filter(|cut| cut.changes_state()).map(|cut| (cut.partition, span(cut))).collect(),
+        spans: partitions
+            .iter()
+            .filter(|cut| cut.changes_state())
+            .map(|cut| (cut.partition, span(cut)))
+            .collect(),
     }
 }
 
@@ -248,7 +256,10 @@ mod tests {
 
         let ledger = books(&partitions, 7, &buried);
 
-        assert_eq!(ledger, Ledger { offsets: 13, received: 11, rows: 7, dead_letters: 4, skipped_by_broker: 2 });
+        assert_eq!(
+            ledger,
+            Ledger { offsets: 13, received: 11, rows: 7, dead_letters: 4, skipped_by_broker: 2 }
+        );
         assert_eq!(ledger.check(), Ok(()));
         assert!(books(&partitions, 6, &buried).check().is_err(), "a lost row must show");
     }

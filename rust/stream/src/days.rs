@@ -18,8 +18,8 @@ use streamify_lake::{DataFileWriter, FileError, LoadedTable};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use uuid::Uuid;
 
-use crate::buffer::{GROUP_ROWS, Slice};
 use crate::budget::{Budget, Reservation};
+use crate::buffer::{GROUP_ROWS, Slice};
 use crate::error::StreamError;
 
 /// How many files are finished side by side when a commit closes; a history replay has one per day, most of them small.
@@ -64,7 +64,8 @@ impl OpenFile {
         stem: &str,
         permit: Option<OwnedSemaphorePermit>,
     ) -> Result<Self, StreamError> {
-        let writer = DataFileWriter::create(&frame.table, key, stem).await.map_err(|source| frame.failed(source))?;
+        let writer =
+            DataFileWriter::create(&frame.table, key, stem).await.map_err(|source| frame.failed(source))?;
         Ok(Self { writer, permit, reservation: frame.budget.reserve(0), num_groups: 0 })
     }
 
@@ -182,7 +183,10 @@ impl Days {
             Ok(permit) => permit,
             Err(_) => {
                 // The day with a full row group has most rows now; the one that has been quiet for longest gives way.
-                let open = self.days.iter().filter(|(_, day)| day.open.as_ref().is_some_and(|file| file.permit.is_some()));
+                let open = self
+                    .days
+                    .iter()
+                    .filter(|(_, day)| day.open.as_ref().is_some_and(|file| file.permit.is_some()));
                 let Some(quiet) = open.min_by_key(|(_, day)| day.touched).map(|(key, _)| *key) else {
                     return Ok(false);
                 };
@@ -196,7 +200,11 @@ impl Days {
         Ok(true)
     }
 
-    async fn open(&mut self, key: PartitionKey, permit: Option<OwnedSemaphorePermit>) -> Result<(), StreamError> {
+    async fn open(
+        &mut self,
+        key: PartitionKey,
+        permit: Option<OwnedSemaphorePermit>,
+    ) -> Result<(), StreamError> {
         let stem = self.next_stem();
         let file = OpenFile::create(&self.frame, key, &stem, permit).await?;
         self.days.entry(key).or_default().open = Some(file);
@@ -258,12 +266,20 @@ impl Days {
         let limit = if is_stalled { 0 } else { self.frame.waiting_bytes };
         while self.frame.budget.is_tight() && self.waiting_bytes() > limit {
             let waiting = self.days.iter().filter(|(_, day)| day.waiting_rows > 0);
-            let Some(largest) = waiting.max_by_key(|(_, day)| day.waiting_rows).map(|(key, _)| *key) else { break };
+            let Some(largest) = waiting.max_by_key(|(_, day)| day.waiting_rows).map(|(key, _)| *key) else {
+                break;
+            };
             self.write_out(largest).await?;
         }
         while is_stalled && self.frame.budget.is_exhausted() {
-            let open = self.days.iter().filter_map(|(key, day)| Some((*key, day.open.as_ref()?.reservation.bytes())));
-            let Some((largest, _)) = open.filter(|(_, bytes)| *bytes > 0).max_by_key(|(_, bytes)| *bytes) else { break };
+            let open = self
+                .days
+                .iter()
+                .filter_map(|(key, day)| Some((*key, day.open.as_ref()?.reservation.bytes())));
+            let Some((largest, _)) = open.filter(|(_, bytes)| *bytes > 0).max_by_key(|(_, bytes)| *bytes)
+            else {
+                break;
+            };
             self.close_day(largest).await?;
         }
         Ok(())
@@ -335,7 +351,10 @@ pub fn footer(
 }
 
 /// Joins and sorts slices of one day. Columns are copied on the blocking pool, never on the runtime's own threads.
-async fn sorted(mut slices: Vec<Slice>, frame: &FileFrame) -> Result<(RecordBatch, Reservation), StreamError> {
+async fn sorted(
+    mut slices: Vec<Slice>,
+    frame: &FileFrame,
+) -> Result<(RecordBatch, Reservation), StreamError> {
     if slices.len() == 1
         && slices[0].sorted
         && let Some(slice) = slices.pop()

@@ -164,8 +164,9 @@ async fn write(
     let mut files = Vec::with_capacity(days.len());
     for (number, (day, batch)) in days.into_iter().enumerate() {
         let stem = format!("{commit_id}-{number}");
-        let mut writer =
-            DataFileWriter::create(appender.table(), PartitionKey::EventDate(day), &stem).await.map_err(failed)?;
+        let mut writer = DataFileWriter::create(appender.table(), PartitionKey::EventDate(day), &stem)
+            .await
+            .map_err(failed)?;
         writer.write_row_group(&batch).await.map_err(failed)?;
         files.push(writer.close(&footer, false).await.map_err(failed)?);
     }
@@ -179,7 +180,9 @@ fn by_day(batch: &RecordBatch) -> Result<Vec<(i32, RecordBatch)>, ArrowError> {
     for (row, day) in (0u32..).zip(days.ok_or_else(missing)?.values()) {
         rows.entry(*day).or_default().push(row);
     }
-    rows.into_iter().map(|(day, rows)| Ok((day, take_record_batch(batch, &UInt32Array::from(rows))?))).collect()
+    rows.into_iter()
+        .map(|(day, rows)| Ok((day, take_record_batch(batch, &UInt32Array::from(rows))?)))
+        .collect()
 }
 
 #[cfg(test)]
@@ -215,7 +218,12 @@ mod tests {
         PartitionCut { partition, expected: Some(from), run, valid_through_ms: None }
     }
 
-    fn after(letters: &[DeadLetter], partitions: &[PartitionCut], state: &TableState, epoch: u32) -> TableState {
+    fn after(
+        letters: &[DeadLetter],
+        partitions: &[PartitionCut],
+        state: &TableState,
+        epoch: u32,
+    ) -> TableState {
         state.apply(&changes(state, &origin(epoch), letters, partitions)).unwrap()
     }
 

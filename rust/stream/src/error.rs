@@ -97,7 +97,9 @@ pub enum StreamError {
     #[error(transparent)]
     Commit(#[from] CommitError),
     /// The topic is not the one the table was filled from.
-    #[error("topic `{topic}` is not the one that table `{table}` was filled from: stored {stored}, found {found}")]
+    #[error(
+        "topic `{topic}` is not the one that table `{table}` was filled from: stored {stored}, found {found}"
+    )]
     SourceChanged {
         /// topic
         topic: String,
@@ -125,7 +127,9 @@ pub enum StreamError {
         high_watermark: i64,
     },
     /// The brokers passed over offsets without a reason we know.
-    #[error("{partition}: the brokers delivered no record for {skipped} offsets in [{from}, {to}), and the topic is not compacted")]
+    #[error(
+        "{partition}: the brokers delivered no record for {skipped} offsets in [{from}, {to}), and the topic is not compacted"
+    )]
     Skipped {
         /// partition
         partition: TopicPartition,
@@ -223,11 +227,14 @@ impl StreamError {
             Self::Settings(_) | Self::LakeSettings(_) | Self::Contracts(_) | Self::UnknownTopic { .. } => {
                 ExitCode::BadSettings
             }
-            Self::Kafka(KafkaError::OptionRefused { .. } | KafkaError::OptionInvalid { .. }) => ExitCode::BadSettings,
-            Self::Runtime(RuntimeError::LogFilter { .. }) => ExitCode::BadSettings,
-            Self::SourceChanged { .. } | Self::Gaps { .. } | Self::Regression { .. } | Self::Skipped { .. } => {
-                ExitCode::NeedsDecision
+            Self::Kafka(KafkaError::OptionRefused { .. } | KafkaError::OptionInvalid { .. }) => {
+                ExitCode::BadSettings
             }
+            Self::Runtime(RuntimeError::LogFilter { .. }) => ExitCode::BadSettings,
+            Self::SourceChanged { .. }
+            | Self::Gaps { .. }
+            | Self::Regression { .. }
+            | Self::Skipped { .. } => ExitCode::NeedsDecision,
             Self::Commit(error) if error.needs_decision() => ExitCode::NeedsDecision,
             _ => ExitCode::Failure,
         }
@@ -257,7 +264,9 @@ impl StreamError {
             Self::Skipped { .. } => {
                 "if the producers of the topic use transactions this is normal: rerun with `--on-skip accept`; otherwise the brokers lost records"
             }
-            Self::ShutdownTooSlow { .. } => "nothing is lost: the next run reads what was not committed again",
+            Self::ShutdownTooSlow { .. } => {
+                "nothing is lost: the next run reads what was not committed again"
+            }
             _ => return None,
         };
         Some(text.to_owned())
@@ -266,7 +275,11 @@ impl StreamError {
 
 fn missing(topics: &[String]) -> String {
     let names = topics.iter().map(|topic| format!("`{topic}`")).collect::<Vec<_>>().join(", ");
-    if topics.len() == 1 { format!("topic {names} does not exist") } else { format!("topics {names} do not exist") }
+    if topics.len() == 1 {
+        format!("topic {names} does not exist")
+    } else {
+        format!("topics {names} do not exist")
+    }
 }
 
 fn joined(gaps: &[Gap]) -> String {

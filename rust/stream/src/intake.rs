@@ -14,8 +14,8 @@ use streamify_core::{Contract, DecodeOptions};
 use tokio::sync::mpsc::UnboundedSender;
 use tracing::debug;
 
-use crate::buffer::{Collector, Cut, Delivery, GROUP_ROWS, PartitionCut};
 use crate::budget::Budget;
+use crate::buffer::{Collector, Cut, Delivery, GROUP_ROWS, PartitionCut};
 use crate::clock;
 use crate::control::Control;
 use crate::error::StreamError;

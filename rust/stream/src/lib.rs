@@ -5,13 +5,14 @@
 //! ([`schedule`]); one [`committer`] per topic commits dead letters ([`dead_letters`]), then rows with the new offsets.
 //! Bytes on the way are bounded by one [`budget`].
 //!
-//! Around it: [`settings`]; [`start`] and [`plan`] decide where to begin; [`session`] wires the parts; [`worker`] begins
+//! Around it: [`cli`] and [`settings`]; [`start`] and [`plan`] decide where to begin; [`session`] wires the parts; [`worker`] begins
 //! anew after what can heal; [`report`] and [`metrics`] tell what was done.
 
 pub mod allocator;
 pub mod broker;
 pub mod budget;
 pub mod buffer;
+pub mod cli;
 pub mod clock;
 pub mod committer;
 pub mod control;
@@ -28,6 +29,7 @@ pub mod session;
 pub mod settings;
 pub mod skips;
 pub mod start;
+pub mod summary;
 pub mod wait;
 pub mod watch;
 pub mod worker;

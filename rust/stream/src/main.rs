@@ -15,7 +15,8 @@ use streamify_runtime::{BoxedLayer, ExitCode, LogFormat, init_telemetry, report,
 use streamify_stream::allocator;
 use streamify_stream::error::StreamError;
 use streamify_stream::report::Summary;
-use streamify_stream::settings::{Cli, Settings};
+use streamify_stream::cli::Cli;
+use streamify_stream::settings::Settings;
 use streamify_stream::worker::Worker;
 use tokio_util::sync::CancellationToken;
 use tracing::info;

@@ -4,8 +4,8 @@
 //! per batch and takes no lock.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
 use std::sync::atomic::{AtomicI64, AtomicU64};
+use std::sync::{Mutex, PoisonError};
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -91,8 +91,17 @@ pub struct Metrics {
     received: Vec<Counter>,
     rows: Family<TableLabel, Counter>,
     budget_used: Gauge<i64, AtomicI64>,
-    /// By topic and table: newest timestamp in the table, and the instant up to which it is complete; ms since 1970.
-    instants: Mutex<BTreeMap<(String, String), (Option<i64>, Option<i64>)>>,
+    /// By topic and table.
+    instants: Mutex<BTreeMap<(String, String), Instants>>,
+}
+
+/// Instants of a table, ms since 1970.
+#[derive(Default)]
+struct Instants {
+    /// Newest Kafka timestamp in the table.
+    newest: Option<i64>,
+    /// Up to here it is complete.
+    valid_through: Option<i64>,
 }
 
 impl Metrics {
@@ -119,10 +128,18 @@ impl Metrics {
             instants: Mutex::default(),
         };
         let m = &metrics;
-        registry.register(name::LAG_RECORDS, "Records in the log that are not in the table", m.lag_records.clone());
+        registry.register(
+            name::LAG_RECORDS,
+            "Records in the log that are not in the table",
+            m.lag_records.clone(),
+        );
         registry.register(name::LAG_SECONDS, "Age of the newest record in the table", m.lag_seconds.clone());
         registry.register(name::UNCOMMITTED, "Records read and not in a table yet", m.uncommitted.clone());
-        registry.register(name::FRESHNESS, "Age of the instant up to which the table is complete", m.freshness.clone());
+        registry.register(
+            name::FRESHNESS,
+            "Age of the instant up to which the table is complete",
+            m.freshness.clone(),
+        );
         registry.register(
             name::EVENT_TO_SNAPSHOT,
             "From the Kafka timestamp to the snapshot, oldest and newest record of each commit",
@@ -130,7 +147,11 @@ impl Metrics {
         );
         registry.register(name::COMMIT_SECONDS, "The catalog's part of a commit", m.commit_seconds.clone());
         registry.register(name::COMMITS, "Commits by result", m.commits.clone());
-        registry.register(name::DEAD_LETTERS, "Records in the dead-letter table, by reason", m.dead_letters.clone());
+        registry.register(
+            name::DEAD_LETTERS,
+            "Records in the dead-letter table, by reason",
+            m.dead_letters.clone(),
+        );
         registry.register(name::FILE_BYTES, "Mean size of the data files of a commit", m.file_bytes.clone());
         registry.register(name::UNACCOUNTED, "Records neither row nor dead letter", m.unaccounted.clone());
         registry.register(name::RECEIVED, "Records delivered by the brokers", received);
@@ -178,14 +199,18 @@ impl Metrics {
         }
         let mut instants = self.instants.lock().unwrap_or_else(PoisonError::into_inner);
         let entry = instants.entry((committed.topic.clone(), table.to_owned())).or_default();
-        entry.0 = entry.0.max(committed.timestamps_ms.map(|(_, newest)| newest));
-        entry.1 = committed.valid_through_ms.or(entry.1);
+        entry.newest = entry.newest.max(committed.timestamps_ms.map(|(_, newest)| newest));
+        entry.valid_through = committed.valid_through_ms.or(entry.valid_through);
     }
 
     /// Counts a commit that did not land.
     pub fn commit_failed(&self, error: &StreamError) {
         let result = match error {
-            StreamError::Commit(CommitError::Refused { .. }) if error.exit_code() == streamify_runtime::ExitCode::NeedsDecision => "fenced",
+            StreamError::Commit(CommitError::Refused { .. })
+                if error.exit_code() == streamify_runtime::ExitCode::NeedsDecision =>
+            {
+                "fenced"
+            }
             _ => "failed",
         };
         self.commits.get_or_create(&ResultLabel { result }).inc();
@@ -200,11 +225,13 @@ impl Metrics {
     /// Brings the gauges that are ages up to date.
     pub fn tick(&self, now_ms: i64, budget_used: usize) {
         self.budget_used.set(i64::try_from(budget_used).unwrap_or(i64::MAX));
-        for ((topic, table), (newest, valid_through)) in
+        for ((topic, table), Instants { newest, valid_through }) in
             self.instants.lock().unwrap_or_else(PoisonError::into_inner).iter()
         {
             if let Some(newest) = newest {
-                self.lag_seconds.get_or_create(&TopicLabel { topic: topic.clone() }).set(age(now_ms, *newest));
+                self.lag_seconds
+                    .get_or_create(&TopicLabel { topic: topic.clone() })
+                    .set(age(now_ms, *newest));
             }
             if let Some(valid) = valid_through {
                 self.freshness.get_or_create(&TableLabel { table: table.clone() }).set(age(now_ms, *valid));

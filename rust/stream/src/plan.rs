@@ -112,7 +112,8 @@ fn from_earliest(log: &Log, epoch: u32, adopt_from: Option<u32>) -> Plan {
 fn another_log(log: &Log, state: &TopicState) -> Option<StreamError> {
     let current = &state.current;
     let known: BTreeSet<i32> = current.next.keys().copied().collect();
-    if !current.source.matches(&log.source) || known.iter().any(|partition| *partition >= log.num_partitions) {
+    if !current.source.matches(&log.source) || known.iter().any(|partition| *partition >= log.num_partitions)
+    {
         return Some(StreamError::SourceChanged {
             topic: log.topic.clone(),
             table: log.table.clone(),
@@ -201,7 +202,8 @@ mod tests {
 
     #[test]
     fn the_permission_to_adopt_changes_nothing_for_a_log_that_is_known() {
-        let plan = plan(&log("a", &[(0, 9)]), Some(&state(&[7])), Decisions { adopt_new_topic: true, ..ASK }).unwrap();
+        let plan = plan(&log("a", &[(0, 9)]), Some(&state(&[7])), Decisions { adopt_new_topic: true, ..ASK })
+            .unwrap();
 
         assert_eq!((plan.epoch, plan.adopt_from), (3, None));
     }
@@ -216,7 +218,8 @@ mod tests {
         );
         assert_eq!(error.exit_code(), ExitCode::NeedsDecision);
 
-        let accepted = plan(&log, Some(&state(&[7, 15])), Decisions { on_gap: Policy::Accept, ..ASK }).unwrap();
+        let accepted =
+            plan(&log, Some(&state(&[7, 15])), Decisions { on_gap: Policy::Accept, ..ASK }).unwrap();
 
         assert_eq!(accepted.begins[&0], Begin { expected: Some(7), start: 10 });
         assert_eq!(accepted.begins[&1], Begin { expected: Some(15), start: 15 });

@@ -1,16 +1,14 @@
-//! What a run has done: counted commit by commit, shown to people, to Dagster and as JSON.
+//! What a run has done, counted commit by commit.
 //!
 //! Everything here is in the tables already. A run that fails later still reports it.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::fmt::Write as _;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use streamify_core::dead_letter;
 use streamify_core::ledger::Ledger;
-use streamify_pipes::{Cell, Column, Metadata, MetadataValue, Table};
 
 use crate::buffer::PartitionCut;
 use crate::dead_letters::Buried;
@@ -167,7 +165,9 @@ impl Report {
         if let Some(id) = committed.buried.snapshot_id {
             push_id(&mut state.snapshot_ids, dead_letter::TABLE, id);
         }
-        let Some(topic) = state.topics.iter_mut().find(|topic| topic.topic == committed.topic) else { return };
+        let Some(topic) = state.topics.iter_mut().find(|topic| topic.topic == committed.topic) else {
+            return;
+        };
         topic.rows += committed.ledger.rows;
         topic.dead_letters += committed.ledger.dead_letters;
         topic.received += committed.ledger.received;
@@ -270,161 +270,6 @@ fn push_id(ids: &mut BTreeMap<String, VecDeque<i64>>, table: &str, id: i64) {
     ids.push_back(id);
 }
 
-impl Summary {
-    /// Returns the summary as metadata of a Dagster materialization.
-    pub fn metadata(&self) -> Metadata {
-        let total = &self.total;
-        Metadata::new()
-            .count("rows", total.rows)
-            .count("dead_letters", total.dead_letters)
-            .count("received", total.received)
-            .count("skipped_by_broker", total.skipped_by_broker)
-            .int("unaccounted", total.unaccounted)
-            .count("files", total.files)
-            .count("size_bytes", total.size_bytes)
-            .count("commits", total.commits)
-            .float("seconds", self.seconds)
-            .float("freshness_seconds", total.freshness_seconds.unwrap_or(f64::NAN))
-            .text("exit_reason", self.exit_reason.clone())
-            .with("topics", MetadataValue::table(self.topics_table()))
-            .with("offsets", MetadataValue::table(self.offsets_table()))
-            .with("ledger", MetadataValue::table(self.ledger_table()))
-            .json("snapshot_ids", serde_json::to_value(&self.snapshot_ids).unwrap_or_default())
-            .text("binary_version", self.binary_version)
-    }
-
-    fn topics_table(&self) -> Table {
-        let columns = [
-            ("topic", "string"),
-            ("table", "string"),
-            ("rows", "int"),
-            ("dead_letters", "int"),
-            ("files", "int"),
-            ("size_bytes", "int"),
-            ("commits", "int"),
-            ("snapshot_id", "string"),
-            ("seconds", "float"),
-            ("freshness", "float"),
-        ];
-        self.topics.iter().fold(table(&columns), |table, topic| {
-            table.row([
-                Cell::from(topic.topic.as_str()),
-                Cell::from(topic.table.as_str()),
-                count(topic.rows),
-                count(topic.dead_letters),
-                count(topic.files),
-                count(topic.size_bytes),
-                count(topic.commits),
-                topic.snapshot_id.map_or(Cell::Null, |id| Cell::from(id.to_string())),
-                Cell::from(topic.seconds),
-                topic.freshness_seconds.map_or(Cell::Null, Cell::from),
-            ])
-        })
-    }
-
-    fn offsets_table(&self) -> Table {
-        let columns =
-            [("topic", "string"), ("epoch", "int"), ("partition", "int"), ("from", "int"), ("to", "int"), ("rows", "int")];
-        self.offsets.iter().fold(table(&columns), |table, offset| {
-            table.row([
-                Cell::from(offset.topic.as_str()),
-                Cell::from(i64::from(offset.epoch)),
-                Cell::from(i64::from(offset.partition)),
-                Cell::from(offset.from),
-                Cell::from(offset.to),
-                count(offset.rows),
-            ])
-        })
-    }
-
-    fn ledger_table(&self) -> Table {
-        let columns = [
-            ("topic", "string"),
-            ("received", "int"),
-            ("rows", "int"),
-            ("dead_letters", "int"),
-            ("skipped_by_broker", "int"),
-            ("unaccounted", "int"),
-        ];
-        self.topics.iter().fold(table(&columns), |table, topic| {
-            table.row([
-                Cell::from(topic.topic.as_str()),
-                count(topic.received),
-                count(topic.rows),
-                count(topic.dead_letters),
-                count(topic.skipped_by_broker),
-                Cell::from(topic.unaccounted),
-            ])
-        })
-    }
-
-    /// Returns the summary for a terminal.
-    pub fn text(&self) -> String {
-        let mut text = String::new();
-        let width = self.topics.iter().map(|topic| topic.table.len()).max().unwrap_or(0).max("table".len());
-        let _ = writeln!(
-            text,
-            "{:width$} {:>12} {:>12} {:>8} {:>6} {:>10} {:>8} {:>10}",
-            "table", "rows", "dead letters", "skipped", "files", "size", "commits", "freshness"
-        );
-        let total = TopicSummary { table: "total".to_owned(), ..self.total.clone() };
-        for topic in self.topics.iter().chain([&total]) {
-            let freshness =
-                topic.freshness_seconds.map_or_else(|| "-".to_owned(), |seconds| format!("{seconds:.1} s"));
-            let _ = writeln!(
-                text,
-                "{:width$} {:>12} {:>12} {:>8} {:>6} {:>10} {:>8} {:>10}",
-                topic.table,
-                grouped(topic.rows),
-                grouped(topic.dead_letters),
-                grouped(topic.skipped_by_broker),
-                topic.files,
-                size(topic.size_bytes),
-                topic.commits,
-                freshness
-            );
-        }
-        let _ = writeln!(
-            text,
-            "{} received, {} unaccounted, {:.1} s, {}",
-            grouped(self.total.received),
-            self.total.unaccounted,
-            self.seconds,
-            self.exit_reason
-        );
-        text
-    }
-}
-
-fn table(columns: &[(&str, &str)]) -> Table {
-    Table::new(columns.iter().map(|(name, kind)| Column::new(*name, *kind)))
-}
-
-fn count(number: u64) -> Cell {
-    Cell::from(i64::try_from(number).unwrap_or(i64::MAX))
-}
-
-fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index) % 3 == 0 {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
-fn size(bytes: u64) -> String {
-    match bytes {
-        0..1_000 => format!("{bytes} B"),
-        1_000..1_000_000 => format!("{:.1} kB", bytes as f64 / 1e3),
-        1_000_000..1_000_000_000 => format!("{:.1} MB", bytes as f64 / 1e6),
-        _ => format!("{:.2} GB", bytes as f64 / 1e9),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -443,10 +288,20 @@ mod tests {
                 dead_letters: dead,
                 skipped_by_broker: 0,
             },
-            buried: Buried { num_records: dead, num_files: u64::from(dead > 0), num_bytes: 10, ..Buried::default() },
+            buried: Buried {
+                num_records: dead,
+                num_files: u64::from(dead > 0),
+                num_bytes: 10,
+                ..Buried::default()
+            },
             num_files: 1,
             num_bytes: 1_500,
-            partitions: vec![PartitionCut { partition: 0, expected: Some(from), run, valid_through_ms: Some(1_000) }],
+            partitions: vec![PartitionCut {
+                partition: 0,
+                expected: Some(from),
+                run,
+                valid_through_ms: Some(1_000),
+            }],
             dead_by_partition: BTreeMap::from([(0, dead)]),
             dead_by_reason: BTreeMap::new(),
             snapshot_id: Some(snapshot_id),
@@ -473,7 +328,11 @@ mod tests {
         let summary = report.summary("caught up");
 
         assert_eq!((summary.total.rows, summary.total.dead_letters, summary.total.unaccounted), (25, 5, 0));
-        assert_eq!((summary.total.files, summary.topics[0].files), (3, 2), "the dead letters' file counts in the total");
+        assert_eq!(
+            (summary.total.files, summary.topics[0].files),
+            (3, 2),
+            "the dead letters' file counts in the total"
+        );
         assert_eq!((summary.offsets[0].from, summary.offsets[0].to, summary.offsets[0].rows), (0, 30, 25));
         assert_eq!(summary.snapshot_ids["bronze_t"], [1, 2]);
         assert_eq!(summary.total.freshness_seconds, Some(2.5));
@@ -484,32 +343,6 @@ mod tests {
         let summary = report().summary("nothing to do");
 
         assert_eq!(summary.topics.len(), 1);
-        assert!(summary.text().contains("bronze_t"), "{}", summary.text());
-    }
-
-    #[test]
-    fn metadata_has_the_agreed_names_and_types() {
-        let report = report();
-        report.add(&committed(0, 1_234, 0, 7));
-        let metadata = serde_json::to_value(report.summary("caught up").metadata()).unwrap();
-
-        for name in ["rows", "dead_letters", "received", "skipped_by_broker", "unaccounted", "files", "size_bytes", "commits"] {
-            assert_eq!(metadata[name]["type"], "int", "{name}");
-        }
-        for name in ["seconds", "freshness_seconds"] {
-            assert_eq!(metadata[name]["type"], "float", "{name}");
-        }
-        for name in ["topics", "offsets", "ledger"] {
-            assert_eq!(metadata[name]["type"], "table", "{name}");
-        }
-        assert_eq!(metadata["snapshot_ids"]["raw_value"]["bronze_t"][0], 7);
-        assert_eq!(metadata["topics"]["raw_value"]["records"][0]["snapshot_id"], "7");
-        assert_eq!(metadata["exit_reason"]["raw_value"], "caught up");
-    }
-
-    #[test]
-    fn numbers_are_written_for_people() {
-        assert_eq!((grouped(0), grouped(999), grouped(1_234_567)), ("0".into(), "999".into(), "1,234,567".into()));
-        assert_eq!((size(999), size(1_500), size(2_000_000_000)), ("999 B".into(), "1.5 kB".into(), "2.00 GB".into()));
+        assert_eq!(summary.topics[0].table, "bronze_t");
     }
 }

@@ -127,9 +127,8 @@ pub async fn run(frame: &Frame, ready: Ready) -> Result<End, StreamError> {
         drop(client);
         stopped
     });
-    match closed.await {
-        Ok(Err(error)) => warn!(%error, "the Kafka client did not end well"),
-        Ok(Ok(())) | Err(_) => {}
+    if let Ok(Err(error)) = closed.await {
+        warn!(%error, "the Kafka client did not end well");
     }
     drained?;
     ended
@@ -280,7 +279,9 @@ fn task_failed(error: TaskError) -> StreamError {
             Ok(error) => *error,
             Err(_) => StreamError::Stopped { part: name },
         },
-        TaskError::Panicked { name, message } => StreamError::Stopped { part: format!("{name} (panic: {message})") },
+        TaskError::Panicked { name, message } => {
+            StreamError::Stopped { part: format!("{name} (panic: {message})") }
+        }
         TaskError::EndedEarly { name } => StreamError::Stopped { part: name },
         TaskError::StillRunning { names, waited } => {
             StreamError::OutageTooLong { what: format!("{} did not end", names.join(", ")), waited }

@@ -1,175 +1,14 @@
-//! What the user can set: flags, each with an environment form, checked once and passed down by value.
-//!
-//! [`Cli`] is the text of the command line, [`Settings`] what it means. Everything that can be seen to be wrong without
-//! asking a server is refused here, naming the setting; the process then ends with exit code 2.
+//! The settings of a run: what the command line ([`Cli`](crate::cli::Cli)) means, checked, passed down by value.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{ArgAction, Parser, ValueEnum};
+use clap::ValueEnum;
 use streamify_lake::protocol::ResumeFrom;
-use streamify_runtime::LogFormat;
-use streamify_runtime::settings::{parse_bytes, parse_duration};
 
 use crate::kafka::{self, Isolation};
-
-/// The smallest memory limit with which every topic can still make progress.
-const LEAST_MEMORY: u64 = 96_000_000;
-
-/// Lands Kafka topics in Apache Iceberg tables, each record exactly once.
-///
-/// Offsets live in the tables: a run goes on where the last commit ended, whatever happened in between. Without
-/// KAFKA_BOOTSTRAP_SERVERS the embedded broker is used, without POLARIS_URI a local warehouse; both under
-/// STREAMIFY_HOME.
-#[derive(Clone, Debug, Parser)]
-#[command(name = "streamify-stream", version, after_long_help = EXAMPLES, max_term_width = 110)]
-pub struct Cli {
-    /// Kafka brokers as host:port, separated by commas [default: the embedded broker under STREAMIFY_HOME]
-    #[arg(long, env = "KAFKA_BOOTSTRAP_SERVERS", value_name = "HOST:PORT,...", help_heading = "Source")]
-    pub bootstrap_servers: Option<String>,
-
-    /// Topics to read, separated by commas [default: every topic that has a contract]
-    #[arg(long, env = "STREAMIFY_TOPICS", value_delimiter = ',', value_name = "TOPIC,...", help_heading = "Source")]
-    pub topics: Vec<String>,
-
-    /// Folder with contract files, one TOML file per topic, instead of the built-in contracts
-    #[arg(long, env = "STREAMIFY_CONTRACTS", value_name = "DIR", help_heading = "Source")]
-    pub contracts: Option<PathBuf>,
-
-    /// Partitions of every topic to read, e.g. `0-3,7`: a static share for one of several workers [default: all]
-    #[arg(long, env = "STREAMIFY_PARTITIONS", value_name = "LIST", value_parser = parse_partitions, help_heading = "Source")]
-    pub partitions: Option<Partitions>,
-
-    /// Which records of transactions to read
-    #[arg(long, env = "STREAMIFY_ISOLATION", value_enum, default_value_t = IsolationChoice::ReadCommitted, help_heading = "Source")]
-    pub isolation: IsolationChoice,
-
-    /// Further librdkafka option as key=value, repeatable; in the environment STREAMIFY_KAFKA_<KEY>, with `_` for `.`
-    #[arg(long = "kafka-option", value_name = "KEY=VALUE", help_heading = "Source")]
-    pub kafka_options: Vec<String>,
-
-    /// Consumer group that is told the committed offsets, for lag tools; empty: tell nobody
-    #[arg(long, env = "STREAMIFY_GROUP_ID", default_value = "streamify", value_name = "GROUP", help_heading = "Source")]
-    pub group_id: String,
-
-    /// Identity of the source, instead of the cluster id that the brokers tell
-    #[arg(long, env = "STREAMIFY_SOURCE_ID", value_name = "ID", help_heading = "Source")]
-    pub source_id: Option<String>,
-
-    /// End by itself: `caught-up` ends when the end offsets found at the start have been committed
-    #[arg(long, env = "STREAMIFY_UNTIL", value_enum, value_name = "WHEN", help_heading = "Run")]
-    pub until: Option<Until>,
-
-    /// End after this time, committing what was read, e.g. `10m` [default: run until stopped]
-    #[arg(long, env = "STREAMIFY_MAX_DURATION", value_parser = parse_duration, value_name = "TIME", help_heading = "Run")]
-    pub max_duration: Option<Duration>,
-
-    /// Goal: at most this long from a record's arrival to its row being readable
-    #[arg(long, env = "STREAMIFY_FRESHNESS", value_parser = parse_duration, default_value = "10s", value_name = "TIME", help_heading = "Run")]
-    pub freshness: Duration,
-
-    /// Goal: a data file is closed, and committed, when it has reached this size
-    #[arg(long, env = "STREAMIFY_FILE_SIZE", value_parser = parse_bytes, default_value = "128MB", value_name = "SIZE", help_heading = "Run")]
-    pub file_size: u64,
-
-    /// Memory of the process to stay within; buffers take what is left after a fixed base
-    #[arg(long, env = "STREAMIFY_MEMORY_LIMIT", value_parser = parse_bytes, default_value = "192MB", value_name = "SIZE", help_heading = "Run")]
-    pub memory_limit: u64,
-
-    /// Threads that read and decode [default: one per core, at most 4]
-    #[arg(long, env = "STREAMIFY_DECODE_THREADS", value_name = "COUNT", help_heading = "Run")]
-    pub decode_threads: Option<usize>,
-
-    /// Data files open at once over all topics, streamed to the store; other days are written whole
-    #[arg(long, env = "STREAMIFY_OPEN_FILES", default_value_t = 4, value_name = "COUNT", help_heading = "Run")]
-    pub open_files: usize,
-
-    /// Event times up to this long after the record's Kafka timestamp are accepted
-    #[arg(long, env = "STREAMIFY_MAX_EVENT_TIME_AHEAD", value_parser = parse_duration, default_value = "1d", value_name = "TIME", help_heading = "Run")]
-    pub max_event_time_ahead: Duration,
-
-    /// What to do where the topic no longer holds records that were not read yet: stop, or record the gap and go on
-    #[arg(long, env = "STREAMIFY_ON_GAP", value_enum, default_value_t = Policy::Fail, value_name = "POLICY", help_heading = "Decisions")]
-    pub on_gap: Policy,
-
-    /// What to do where the brokers pass over offsets of a topic that is not compacted: `accept` where producers use
-    /// transactions, otherwise records are missing
-    #[arg(long, env = "STREAMIFY_ON_SKIP", value_enum, default_value_t = Policy::Fail, value_name = "POLICY", help_heading = "Decisions")]
-    pub on_skip: Policy,
-
-    /// Go on with a topic that was deleted and made anew, or with another cluster: opens a new source epoch
-    #[arg(long, env = "STREAMIFY_ADOPT_NEW_TOPIC", action = ArgAction::SetTrue, help_heading = "Decisions")]
-    pub adopt_new_topic: bool,
-
-    /// Which offsets hold for a table that was rolled back or restored, so that its property and snapshots disagree
-    #[arg(long, env = "STREAMIFY_RESUME_FROM", value_enum, value_name = "STATE", help_heading = "Decisions")]
-    pub resume_from: Option<ResumeChoice>,
-
-    /// How long to wait at the start for brokers, topics, catalog and store
-    #[arg(long, env = "STREAMIFY_CONNECT_TIMEOUT", value_parser = parse_duration, default_value = "60s", value_name = "TIME", help_heading = "Outages")]
-    pub connect_timeout: Duration,
-
-    /// How long to go on trying during a run while brokers, catalog or store are away
-    #[arg(long, env = "STREAMIFY_COMMIT_TIMEOUT", value_parser = parse_duration, default_value = "5m", value_name = "TIME", help_heading = "Outages")]
-    pub commit_timeout: Duration,
-
-    /// How many conflicts with other committers in a row one commit may meet
-    #[arg(long, env = "STREAMIFY_COMMIT_RETRIES", default_value_t = 20, value_name = "COUNT", help_heading = "Outages")]
-    pub commit_retries: u32,
-
-    /// Address for /metrics, /healthz and /readyz, e.g. `127.0.0.1:9464` [default: no endpoint]
-    #[arg(long, env = "STREAMIFY_METRICS_LISTEN", value_name = "ADDRESS", help_heading = "Telemetry")]
-    pub metrics_listen: Option<SocketAddr>,
-
-    /// Form of the log lines on stderr
-    #[arg(long, env = "STREAMIFY_LOG_FORMAT", value_enum, default_value_t = LogFormat::Human, value_name = "FORM", help_heading = "Telemetry")]
-    pub log_format: LogFormat,
-
-    /// Which log lines, in the syntax of `tracing`'s EnvFilter, e.g. `info,streamify_stream=debug`
-    #[arg(long, env = "STREAMIFY_LOG", default_value = "info", value_name = "FILTER", help_heading = "Telemetry")]
-    pub log: String,
-
-    /// File to write the final summary to, as JSON
-    #[arg(long, env = "STREAMIFY_SUMMARY_JSON", value_name = "FILE", help_heading = "Telemetry")]
-    pub summary_json: Option<PathBuf>,
-
-    /// Folder of everything embedded: broker, warehouse, catalog
-    #[arg(long, env = "STREAMIFY_HOME", default_value = ".streamify", value_name = "DIR", help_heading = "Source")]
-    pub home: PathBuf,
-
-    /// Set by Dagster, read by the Pipes library.
-    #[arg(long, hide = true)]
-    pub dagster_pipes_context: Option<String>,
-
-    /// Set by Dagster, read by the Pipes library.
-    #[arg(long, hide = true)]
-    pub dagster_pipes_messages: Option<String>,
-}
-
-const EXAMPLES: &str = "\
-Examples:
-  Drain what is there and end, on the embedded broker and warehouse:
-    streamify-stream --until caught-up
-  The same for one topic of a real cluster, with TLS and a password:
-    KAFKA_BOOTSTRAP_SERVERS=kafka:9093 STREAMIFY_KAFKA_SASL_PASSWORD=... \\
-      streamify-stream --until caught-up --topics listen_events \\
-        --kafka-option security.protocol=SASL_SSL --kafka-option sasl.mechanism=PLAIN \\
-        --kafka-option sasl.username=streamify
-  Run as a service, a second behind, with metrics:
-    streamify-stream --freshness 1s --metrics-listen 0.0.0.0:9464 --log-format json
-  Go on after the topic was deleted and made anew:
-    streamify-stream --until caught-up --adopt-new-topic
-
-Stop with Ctrl-C or SIGTERM: what was read is committed, within 9 s; a second signal ends at once.
-
-Exit codes:
-  0  done
-  1  failure; nothing is lost, running again goes on from the last commit
-  2  bad settings
-  3  needs a decision (gap, re-created topic, second writer, rolled-back table): running again alone does not help";
 
 /// When a run ends by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -186,28 +25,6 @@ pub enum Policy {
     /// Go on, with a warning and a record in the snapshot summary.
     Accept,
 }
-
-/// Which records of transactions to read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum IsolationChoice {
-    /// Those of committed ones.
-    ReadCommitted,
-    /// All, of open and aborted ones too.
-    ReadUncommitted,
-}
-
-/// Which stored offsets hold.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum ResumeChoice {
-    /// Those of the newest snapshot of the table.
-    Snapshot,
-    /// Those of the table property.
-    Property,
-}
-
-/// A set of partition numbers.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Partitions(pub BTreeSet<i32>);
 
 /// Where the records come from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -296,14 +113,16 @@ pub struct Memory {
 }
 
 impl Memory {
-    /// Code, stacks, TLS, the client libraries' own buffers and what the allocator keeps.
-    const BASE: u64 = 48_000_000;
+    /// Code, stacks, TLS, encoders, batches in the hands of the client libraries, and what the allocator keeps: measured.
+    const BASE: u64 = 112_000_000;
+    /// The least that the buffers get.
+    const LEAST_FREE: u64 = 20_000_000;
 
     /// Shares out a limit for the whole process.
     pub fn share(limit: u64) -> Self {
-        let free = limit.saturating_sub(Self::BASE);
+        let free = limit.saturating_sub(Self::BASE).max(Self::LEAST_FREE);
         // A larger queue reads no faster (one fetch in flight per broker is enough), it only takes from the buffers.
-        let kafka_queue = (free / 5).min(32_000_000);
+        let kafka_queue = (free / 6).clamp(4_000_000, 32_000_000);
         Self { kafka_queue: bytes(kafka_queue), pipeline: bytes(free - kafka_queue) }
     }
 }
@@ -328,163 +147,19 @@ pub enum SettingsError {
     KafkaOption(#[source] kafka::KafkaError),
 }
 
-fn invalid(flag: &'static str, problem: impl Into<String>) -> SettingsError {
-    SettingsError::Invalid { flag, problem: problem.into() }
-}
-
-impl Cli {
-    /// Checks the values and returns what they mean; `variables` are the environment, for Kafka options.
-    ///
-    /// # Errors
-    /// The first setting that cannot be meant.
-    pub fn settings(self, variables: impl IntoIterator<Item = (String, String)>) -> Result<Settings, SettingsError> {
-        self.check()?;
-        let mut kafka_options = kafka::options_from_env(variables, &[]).map_err(SettingsError::KafkaOption)?;
-        for text in &self.kafka_options {
-            let (key, value) = kafka::option_from_text(text).map_err(SettingsError::KafkaOption)?;
-            kafka_options.insert(key, value);
-        }
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        Ok(Settings {
-            source: given(self.bootstrap_servers).map_or(Source::Embedded, Source::Brokers),
-            source_id: given(self.source_id),
-            topics: self.topics.into_iter().filter_map(|topic| given(Some(topic))).collect(),
-            contracts: self.contracts.filter(|path| !path.as_os_str().is_empty()),
-            partitions: self.partitions.map(|list| list.0),
-            isolation: match self.isolation {
-                IsolationChoice::ReadCommitted => Isolation::ReadCommitted,
-                IsolationChoice::ReadUncommitted => Isolation::ReadUncommitted,
-            },
-            kafka_options: KafkaOptions(kafka_options),
-            group_id: given(Some(self.group_id)),
-            until: self.until,
-            max_duration: self.max_duration,
-            freshness: self.freshness,
-            file_size: self.file_size,
-            memory: Memory::share(self.memory_limit),
-            decode_threads: self.decode_threads.unwrap_or(cores.min(4)),
-            open_files: self.open_files,
-            max_event_time_ahead: self.max_event_time_ahead,
-            on_gap: self.on_gap,
-            on_skip: self.on_skip,
-            adopt_new_topic: self.adopt_new_topic,
-            resume_from: self.resume_from.map(|choice| match choice {
-                ResumeChoice::Snapshot => ResumeFrom::Snapshot,
-                ResumeChoice::Property => ResumeFrom::Property,
-            }),
-            connect_timeout: self.connect_timeout,
-            commit_timeout: self.commit_timeout,
-            commit_retries: self.commit_retries,
-            home: std::path::absolute(&self.home).unwrap_or(self.home),
-            drop_record_for_test: false,
-        })
-    }
-
-    fn check(&self) -> Result<(), SettingsError> {
-        if self.memory_limit < LEAST_MEMORY {
-            return Err(invalid("--memory-limit", "at least 96MB is needed for four topics"));
-        }
-        if self.freshness < Duration::from_millis(100) {
-            return Err(invalid("--freshness", "a commit takes longer than 100ms; expected e.g. `1s`"));
-        }
-        if self.file_size < 1_000_000 {
-            return Err(invalid("--file-size", "expected at least 1MB"));
-        }
-        if !(1..=64).contains(&self.decode_threads.unwrap_or(1)) {
-            return Err(invalid("--decode-threads", "expected 1 to 64"));
-        }
-        if !(1..=64).contains(&self.open_files) {
-            return Err(invalid("--open-files", "expected 1 to 64"));
-        }
-        Ok(())
-    }
-}
-
-/// An empty text is what an unset variable becomes in a compose file.
-fn given(text: Option<String>) -> Option<String> {
-    text.map(|text| text.trim().to_owned()).filter(|text| !text.is_empty())
-}
-
-fn parse_partitions(text: &str) -> Result<Partitions, String> {
-    let explain = || format!("`{text}` is not a list of partitions (expected e.g. `0-3,7`)");
-    let mut set = BTreeSet::new();
-    for part in text.split(',').map(str::trim) {
-        let (first, last) = part.split_once('-').unwrap_or((part, part));
-        let first: i32 = first.trim().parse().map_err(|_| explain())?;
-        let last: i32 = last.trim().parse().map_err(|_| explain())?;
-        if first < 0 || last < first || last - first > 100_000 {
-            return Err(explain());
-        }
-        set.extend(first..=last);
-    }
-    Ok(Partitions(set))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn parse(arguments: &[&str]) -> Cli {
-        Cli::try_parse_from(std::iter::once(&"streamify-stream").chain(arguments)).unwrap()
-    }
-
-    fn refused(arguments: &[&str]) -> String {
-        parse(arguments).settings([]).unwrap_err().to_string()
-    }
-
-    #[test]
-    fn defaults_are_valid() {
-        let settings = parse(&[]).settings([]).unwrap();
-
-        assert_eq!(settings.freshness, Duration::from_secs(10));
-        assert_eq!(settings.group_id.as_deref(), Some("streamify"));
-        assert_eq!(settings.isolation, Isolation::ReadCommitted);
-        assert!(!settings.drop_record_for_test);
-    }
-
     #[test]
     fn shares_of_memory_stay_within_the_limit() {
-        for limit in [96_000_000, 128_000_000, 192_000_000, 1_000_000_000] {
+        for limit in [128_000_000, 192_000_000, 1_000_000_000] {
             let memory = Memory::share(limit);
-            assert!((memory.kafka_queue + memory.pipeline) as u64 + Memory::BASE <= limit, "{limit}: {memory:?}");
+            assert!(
+                (memory.kafka_queue + memory.pipeline) as u64 + Memory::BASE <= limit,
+                "{limit}: {memory:?}"
+            );
             assert!(memory.pipeline > memory.kafka_queue, "{limit}: {memory:?}");
         }
-    }
-
-    #[test]
-    fn values_that_cannot_work_are_refused_with_the_flag() {
-        assert!(refused(&["--memory-limit", "64MB"]).contains("--memory-limit"));
-        assert!(refused(&["--freshness", "1ms"]).contains("--freshness"));
-        assert!(refused(&["--open-files", "0"]).contains("--open-files"));
-        assert!(refused(&["--kafka-option", "auto.offset.reset=latest"]).contains("Kafka option"));
-    }
-
-    #[test]
-    fn secrets_among_the_options_are_not_shown() {
-        let settings = parse(&["--kafka-option", "sasl.password=hunter2"]).settings([]).unwrap();
-
-        let shown = format!("{settings:?}");
-        assert!(shown.contains("sasl.password") && !shown.contains("hunter2"), "{shown}");
-    }
-
-    #[test]
-    fn units_are_required() {
-        assert!(Cli::try_parse_from(["streamify-stream", "--freshness", "10"]).is_err());
-        assert!(Cli::try_parse_from(["streamify-stream", "--memory-limit", "192"]).is_err());
-    }
-
-    #[test]
-    fn partition_lists_are_numbers_and_ranges() {
-        assert_eq!(parse_partitions("0-2, 7").unwrap().0, BTreeSet::from([0, 1, 2, 7]));
-        for text in ["", "a", "3-1", "-1", "1-"] {
-            assert!(parse_partitions(text).is_err(), "`{text}` was taken");
-        }
-    }
-
-    #[test]
-    fn empty_texts_count_as_not_set() {
-        let settings = parse(&["--bootstrap-servers", "", "--group-id", " "]).settings([]).unwrap();
-
-        assert_eq!((settings.source, settings.group_id), (Source::Embedded, None));
     }
 }

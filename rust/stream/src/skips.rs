@@ -80,3 +80,32 @@ impl Skips {
         Err("the broker told no `cleanup.policy`".to_owned())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RUN: Run = Run { from: 5, to: 9, received: 1, skipped_by_broker: 3 };
+
+    fn skips(policy: Policy, is_compacted: bool) -> Skips {
+        let skips = Skips::new(policy, KafkaSettings::new("nowhere:1"), Handle::current());
+        skips.compacted.lock().unwrap().insert("t".to_owned(), is_compacted);
+        skips
+    }
+
+    #[tokio::test]
+    async fn skips_are_an_error_unless_the_topic_is_compacted_or_they_are_accepted() {
+        let partition = TopicPartition::new("t", 2);
+
+        let error = skips(Policy::Fail, false).check(&partition, &RUN).unwrap_err();
+
+        assert_eq!(
+            error.to_string(),
+            "t/2: the brokers delivered no record for 3 offsets in [5, 9), and the topic is not compacted"
+        );
+        assert_eq!(error.exit_code(), streamify_runtime::ExitCode::NeedsDecision);
+        assert!(error.hint().unwrap().contains("--on-skip accept"));
+        assert!(skips(Policy::Fail, true).check(&partition, &RUN).is_ok());
+        assert!(skips(Policy::Accept, false).check(&partition, &RUN).is_ok());
+    }
+}

@@ -63,7 +63,8 @@ pub async fn prepare(
     lake: &LakeSettings,
     contracts: &[Arc<Contract>],
 ) -> Result<Ready, StreamError> {
-    let tables = until_ready("catalog and store", settings.connect_timeout, || tables(settings, lake, contracts));
+    let tables =
+        until_ready("catalog and store", settings.connect_timeout, || tables(settings, lake, contracts));
     let kafka = kafka(settings, contracts);
     let ((appenders, dead_letters), (client, cluster_id, identities)) = tokio::try_join!(tables, kafka)?;
 
@@ -101,7 +102,10 @@ async fn tables(
     let open = |spec: TableSpec| {
         let (lake, options) = (lake.clone(), options.clone());
         async move {
-            let table = lake.ensure_table(&spec).await.map_err(failed(&format!("make table `{}` ready", spec.name)))?;
+            let table = lake
+                .ensure_table(&spec)
+                .await
+                .map_err(failed(&format!("make table `{}` ready", spec.name)))?;
             Ok::<_, StreamError>(Appender::open(Arc::clone(lake.catalog()), table, options).await?)
         }
     };
@@ -142,7 +146,9 @@ async fn kafka(settings: &Settings, contracts: &[Arc<Contract>]) -> Result<Conne
     let told = client.cluster().cluster_id;
     let cluster_id = settings.source_id.clone().or(embedded_identity).unwrap_or(told);
     let names: Vec<String> = contracts.iter().map(|contract| contract.topic.clone()).collect();
-    let identities = until_ready("the topics", settings.connect_timeout, || find_topics(&client, &names, settings)).await?;
+    let identities =
+        until_ready("the topics", settings.connect_timeout, || find_topics(&client, &names, settings))
+            .await?;
     Ok((client, cluster_id, identities))
 }
 
@@ -218,7 +224,12 @@ async fn ready_topic(
             ..Append::default()
         };
         let landing = appender.append(append).await?;
-        info!(topic = log.topic, epoch = plan.epoch, snapshot_id = landing.snapshot_id, "adopted a new source");
+        info!(
+            topic = log.topic,
+            epoch = plan.epoch,
+            snapshot_id = landing.snapshot_id,
+            "adopted a new source"
+        );
     }
     let origin = Origin { topic: log.topic.clone(), epoch: plan.epoch, source: log.source.clone() };
     Ok((ReadyTopic { contract, appender, origin }, plan))

@@ -28,7 +28,7 @@ where
     let mut pause = FIRST_PAUSE;
     let mut warned: Option<Instant> = None;
     loop {
-        let error = match attempt().await {
+        let error = match told_of(what, attempt()).await {
             Ok(value) => return Ok(value),
             Err(error) => error,
         };
@@ -43,6 +43,18 @@ where
         }
         sleep(pause).await;
         pause = (pause * 2).min(LONGEST_PAUSE);
+    }
+}
+
+/// Waits for one attempt, and says so if it takes long: a server that does not answer shows no error for a while.
+async fn told_of<T>(what: &str, attempt: impl Future<Output = T>) -> T {
+    let mut attempt = std::pin::pin!(attempt);
+    let begun = Instant::now();
+    loop {
+        tokio::select! {
+            ended = &mut attempt => return ended,
+            () = sleep(WARN_INTERVAL) => warn!(seconds = begun.elapsed().as_secs(), "waiting for an answer of {what}"),
+        }
     }
 }
 

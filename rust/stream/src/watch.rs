@@ -58,7 +58,11 @@ impl Watch<'_> {
             tick.tick().await;
             if self.server.has_ended() {
                 return Err(StreamError::PartitionFailed {
-                    partition: self.partitions.first().cloned().unwrap_or_else(|| TopicPartition::new("?", -1)),
+                    partition: self
+                        .partitions
+                        .first()
+                        .cloned()
+                        .unwrap_or_else(|| TopicPartition::new("?", -1)),
                     reason: self.client.last_error().unwrap_or_else(|| "the Kafka client stopped".to_owned()),
                     retryable: true,
                 });
@@ -91,7 +95,9 @@ impl Watch<'_> {
                         info!(seconds = since.elapsed().as_secs(), "the brokers answer again");
                     }
                     if found != *self.identities {
-                        info!("partitions were added, or a topic was made anew; beginning again from the tables' offsets");
+                        info!(
+                            "partitions were added, or a topic was made anew; beginning again from the tables' offsets"
+                        );
                         return Ok(());
                     }
                 }

@@ -88,7 +88,9 @@ impl Worker {
                 Err((error, has_begun)) => {
                     let is_over = !has_begun && is_first || frame.shutdown.is_cancelled();
                     let pause = trouble.pause(self.report.num_commits());
-                    let (Some(pause), true, false) = (pause, error.is_retryable(), is_over) else { return Err(error) };
+                    let (Some(pause), true, false) = (pause, error.is_retryable(), is_over) else {
+                        return Err(error);
+                    };
                     let cause = std::error::Error::source(&error).map(ToString::to_string);
                     warn!(%error, cause, pause_seconds = pause.as_secs_f64(), "session failed, beginning anew from the tables' offsets");
                     tokio::select! {
@@ -124,9 +126,15 @@ fn contracts(settings: &Settings) -> Result<Vec<Arc<Contract>>, StreamError> {
         return Ok(all);
     }
     let find = |topic: &String| {
-        all.iter().find(|contract| contract.topic == *topic).cloned().ok_or_else(|| StreamError::UnknownTopic {
-            topic: topic.clone(),
-            known: all.iter().map(|contract| format!("`{}`", contract.topic)).collect::<Vec<_>>().join(", "),
+        all.iter().find(|contract| contract.topic == *topic).cloned().ok_or_else(|| {
+            StreamError::UnknownTopic {
+                topic: topic.clone(),
+                known: all
+                    .iter()
+                    .map(|contract| format!("`{}`", contract.topic))
+                    .collect::<Vec<_>>()
+                    .join(", "),
+            }
         })
     };
     let mut chosen: Vec<Arc<Contract>> = settings.topics.iter().map(find).collect::<Result<_, _>>()?;

@@ -144,7 +144,8 @@ impl Writer {
 impl Work {
     /// One turn; `false` ends the work.
     async fn step(&mut self) -> Result<bool, StreamError> {
-        let look = self.schedule.due().clamp(Instant::now() + Duration::from_millis(1), Instant::now() + LOOK);
+        let look =
+            self.schedule.due().clamp(Instant::now() + Duration::from_millis(1), Instant::now() + LOOK);
         let is_overfull = self.is_committing()
             && self.making.days.bytes() >= MOST_FILES.saturating_mul(self.writer.frame.file_size);
         tokio::select! {
@@ -209,7 +210,10 @@ impl Work {
     }
 
     fn state(&self, thread: usize) -> ThreadState {
-        self.threads.iter().find(|(number, _)| *number == thread).map_or(ThreadState::Ended, |(_, state)| *state)
+        self.threads
+            .iter()
+            .find(|(number, _)| *number == thread)
+            .map_or(ThreadState::Ended, |(_, state)| *state)
     }
 
     fn all_have_cut(&self) -> bool {

@@ -1,15 +1,13 @@
 //! The worker against an in-process Kafka and a lake on disk: every offset lands exactly once, whatever happens.
 
-
-
 use std::collections::BTreeSet;
 
+use crate::support::*;
 use arrow::array::{Array, AsArray};
 use streamify_lake::commit::CommitError;
 use streamify_runtime::ExitCode;
 use streamify_stream::error::StreamError;
 use streamify_stream::session::End;
-use crate::support::*;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn everything_is_drained_exactly_once_over_several_runs() {
@@ -85,9 +83,11 @@ async fn dead_letters_land_with_every_byte_and_only_once() {
     let offsets = batch.column_by_name("offset").unwrap().as_primitive::<arrow::datatypes::Int64Type>();
     let row = (0..batch.num_rows()).find(|row| offsets.value(*row) == 0).unwrap();
     assert_eq!(text("reason").value(row), "not_utf8");
-    let values = arrow::compute::cast(batch.column_by_name("value").unwrap(), &arrow::datatypes::DataType::Binary);
+    let values =
+        arrow::compute::cast(batch.column_by_name("value").unwrap(), &arrow::datatypes::DataType::Binary);
     assert_eq!(values.unwrap().as_binary::<i32>().value(row), garbage);
-    let keys = arrow::compute::cast(batch.column_by_name("key").unwrap(), &arrow::datatypes::DataType::Binary);
+    let keys =
+        arrow::compute::cast(batch.column_by_name("key").unwrap(), &arrow::datatypes::DataType::Binary);
     assert_eq!(keys.unwrap().as_binary::<i32>().value(row), b"key");
 }
 

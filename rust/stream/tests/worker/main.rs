@@ -2,6 +2,8 @@
 //!
 //! One binary for all of them: linking takes longer than running.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on must fail")]
+
 mod exactly_once;
 mod memory;
 mod outages;

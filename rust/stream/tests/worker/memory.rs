@@ -1,9 +1,7 @@
 //! The byte budget: it holds, and everything still lands, however small it is and whatever the records are.
 
-
-
-use streamify_stream::settings::Memory;
 use crate::support::*;
+use streamify_stream::settings::Memory;
 
 const NUM_EVENTS: i64 = 60_000;
 const DAY_MS: i64 = 86_400_000;

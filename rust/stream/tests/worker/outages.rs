@@ -1,7 +1,6 @@
 //! Servers that are not there, at the start and in the middle.
 
-
-
+use crate::support::*;
 use streamify_lake::LakeSettings;
 use streamify_runtime::ExitCode;
 use streamify_runtime::endpoint::Health;
@@ -9,14 +8,14 @@ use streamify_stream::error::StreamError;
 use streamify_stream::kafka::KafkaError;
 use streamify_stream::session::End;
 use streamify_stream::worker::Worker;
-use crate::support::*;
 use tokio_util::sync::CancellationToken;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn brokers_that_are_away_at_the_start_end_the_run_after_the_wait() {
     let kafka = Kafka::with_topics(&[(LISTENS, 1)]);
     let home = Home::new();
-    let mut settings = home.settings(&kafka, LISTENS, &["--until", "caught-up", "--connect-timeout", "500ms"]);
+    let mut settings =
+        home.settings(&kafka, LISTENS, &["--until", "caught-up", "--connect-timeout", "500ms"]);
     kafka.mock.broker_down(1).unwrap();
     settings.source = streamify_stream::settings::Source::Brokers(kafka.mock.bootstrap_servers());
 
@@ -30,7 +29,10 @@ async fn brokers_that_are_away_at_the_start_end_the_run_after_the_wait() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_missing_topic_is_named_after_the_wait() {
     let kafka = Kafka::with_topics(&[(LISTENS, 1)]);
-    kafka.mock.topic_error(PAGES, rdkafka::types::RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART).unwrap();
+    kafka
+        .mock
+        .topic_error(PAGES, rdkafka::types::RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART)
+        .unwrap();
     let home = Home::new();
 
     let topics = format!("{LISTENS},{PAGES}");
@@ -49,7 +51,8 @@ async fn a_catalog_that_is_away_at_the_start_ends_the_run_after_the_wait() {
     let lake = LakeSettings::from_env(&|name| (name == "POLARIS_URI").then(|| uri.clone())).unwrap();
     let settings = home.settings(&kafka, LISTENS, &["--until", "caught-up", "--connect-timeout", "500ms"]);
     let mut registry = prometheus_client::registry::Registry::default();
-    let worker = Worker::new(settings, lake, &mut registry, Health::new(), std::time::Instant::now()).unwrap();
+    let worker =
+        Worker::new(settings, lake, &mut registry, Health::new(), std::time::Instant::now()).unwrap();
 
     let error = worker.run(CancellationToken::new()).await.unwrap_err();
 

@@ -1,6 +1,5 @@
 //! An in-process Kafka (librdkafka's mock cluster), a lake in a temporary folder, and a worker between them.
 
-
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::Arc;
@@ -21,7 +20,8 @@ use streamify_runtime::endpoint::Health;
 use streamify_stream::error::StreamError;
 use streamify_stream::report::{Report, Summary};
 use streamify_stream::session::End;
-use streamify_stream::settings::{Cli, Settings};
+use streamify_stream::cli::Cli;
+use streamify_stream::settings::Settings;
 use streamify_stream::worker::Worker;
 use tokio_util::sync::CancellationToken;
 
@@ -111,7 +111,8 @@ impl Home {
     pub fn settings(&self, kafka: &Kafka, topics: &str, flags: &[&str]) -> Settings {
         let servers = kafka.mock.bootstrap_servers();
         let home = self.folder.path().to_string_lossy().into_owned();
-        let fixed = ["streamify-stream", "--bootstrap-servers", &servers, "--topics", topics, "--home", &home];
+        let fixed =
+            ["streamify-stream", "--bootstrap-servers", &servers, "--topics", topics, "--home", &home];
         let fixed = fixed.into_iter().chain(["--decode-threads", "2"]);
         // The mock's clusters all have one id; the tests tell them apart by `--source-id`.
         let defaults = [["--connect-timeout", "30s"], ["--source-id", "first"]];
@@ -126,7 +127,12 @@ impl Home {
     }
 
     /// Runs until caught up.
-    pub async fn catch_up(&self, kafka: &Kafka, topics: &str, flags: &[&str]) -> Result<Summary, StreamError> {
+    pub async fn catch_up(
+        &self,
+        kafka: &Kafka,
+        topics: &str,
+        flags: &[&str],
+    ) -> Result<Summary, StreamError> {
         let flags: Vec<&str> = ["--until", "caught-up"].iter().chain(flags).copied().collect();
         self.run(self.settings(kafka, topics, &flags)).await
     }
