@@ -78,10 +78,10 @@ make demo                    the next events, from the offsets in the tables
 uv run python - <<'EOF'      # PyIceberg
 from pyiceberg.catalog import load_catalog
 lake = load_catalog("lakehouse", type="sql", uri="sqlite:///{home}/catalog.db")
-print(lake.load_table("streamify.bronze_listen_events").scan(limit=5).to_pandas())
+print(lake.load_table("streamify.bronze_listen_events").scan(limit=5).to_arrow().to_pylist()[0])
 EOF
 
-uv run --with pandas python - <<'EOF'   # DuckDB, top artists
+uv run python - <<'EOF'      # DuckDB: the five most played artists
 import duckdb
 from pyiceberg.catalog import load_catalog
 lake = load_catalog("lakehouse", type="sql", uri="sqlite:///{home}/catalog.db")

@@ -134,6 +134,19 @@ pub enum LakeError {
         #[source]
         source: SchemaError,
     },
+    /// The store of a table does not answer.
+    #[error("failed to reach the store of table `{table}`, {store}: no answer about `{location}`")]
+    StoreUnavailable {
+        /// The table's name.
+        table: String,
+        /// The store's address.
+        store: String,
+        /// Where the table's metadata is.
+        location: String,
+        /// What the store said.
+        #[source]
+        source: iceberg::Error,
+    },
     /// New columns could not be added.
     #[error("failed to add columns to table `{table}` after {attempts} attempts")]
     EvolutionFailed {
@@ -153,6 +166,7 @@ impl LakeError {
         match self {
             Self::OpenFailed(source) | Self::TableUnavailable { source, .. } => source.is_retryable(),
             Self::SchemaMismatch { .. } => false,
+            Self::StoreUnavailable { .. } => true,
             Self::EvolutionFailed { source, .. } => source.is_retryable(),
         }
     }
@@ -164,6 +178,8 @@ const MAX_EVOLUTION_ATTEMPTS: u32 = 5;
 #[derive(Clone, Debug)]
 pub struct Lake {
     catalog: Arc<dyn Catalog>,
+    /// Address of the configured store, for messages.
+    store: String,
 }
 
 impl Lake {
@@ -172,12 +188,14 @@ impl Lake {
     /// # Errors
     /// [`LakeError::OpenFailed`]
     pub async fn open(settings: &LakeSettings) -> Result<Self, LakeError> {
-        Ok(Self::new(catalog::open(settings).await.map_err(LakeError::OpenFailed)?))
+        let catalog = catalog::open(settings).await.map_err(LakeError::OpenFailed)?;
+        let store = settings.s3.endpoint.clone().unwrap_or_else(|| "the default one".to_owned());
+        Ok(Self { catalog, store })
     }
 
     /// Wraps a catalog that is open already.
     pub fn new(catalog: Arc<dyn Catalog>) -> Self {
-        Self { catalog }
+        Self { catalog, store: "the catalog's choice".to_owned() }
     }
 
     /// Returns the catalog.
@@ -200,7 +218,7 @@ impl Lake {
             let Some(Evolution { requirements, updates }) =
                 spec.evolution(&table.metadata).map_err(mismatch)?
             else {
-                return Ok(table);
+                return self.with_store(table).await;
             };
             match self.catalog.commit(&table, requirements, updates).await {
                 Ok(evolved) => {
@@ -209,7 +227,7 @@ impl Lake {
                         schema_id = evolved.metadata.current_schema_id(),
                         "added columns"
                     );
-                    return Ok(evolved);
+                    return self.with_store(evolved).await;
                 }
                 Err(source) if !source.is_retryable() || attempt >= MAX_EVOLUTION_ATTEMPTS => {
                     return Err(LakeError::EvolutionFailed {
@@ -223,6 +241,19 @@ impl Lake {
             }
             attempt += 1;
             table = self.load_or_create(spec).await?;
+        }
+    }
+
+    /// A REST catalog answers although its store is away; that is better known now than at the first file.
+    async fn with_store(&self, table: LoadedTable) -> Result<LoadedTable, LakeError> {
+        let location = &table.metadata_location;
+        let found = async { table.file_io.new_input(location)?.exists().await }.await;
+        match found {
+            Ok(_) => Ok(table),
+            Err(source) => {
+                let (location, store) = (location.clone(), self.store.clone());
+                Err(LakeError::StoreUnavailable { table: table.name, store, location, source })
+            }
         }
     }
 
