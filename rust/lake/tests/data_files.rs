@@ -1,5 +1,7 @@
 //! Data files as readers see them: written, read back, and compared with what the manifest will say.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a panic in a test is its report")]
+
 mod support;
 
 use std::collections::HashMap;

@@ -3,6 +3,8 @@
 //! Built with the feature `object-store-tests` only. `STREAMIFY_TEST_S3` holds the address of a store (such as
 //! `http://127.0.0.1:9000`), `AWS_ACCESS_KEY_ID` and `AWS_SECRET_ACCESS_KEY` its keys; a bucket per run is created.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a panic in a test is its report")]
+
 use std::sync::Arc;
 
 use aws_sdk_s3::Client;

@@ -1,5 +1,7 @@
 //! The REST client against a small catalog that answers, refuses and breaks down as each test wants it.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a panic in a test is its report")]
+
 mod support;
 
 use std::collections::HashMap;

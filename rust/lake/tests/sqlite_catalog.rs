@@ -1,5 +1,7 @@
 //! The SQLite catalog, above all with several committers at the same time.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a panic in a test is its report")]
+
 mod support;
 
 use std::collections::HashMap;

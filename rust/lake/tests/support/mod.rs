@@ -1,7 +1,6 @@
 //! What the tests of this folder share.
 
-// Each test file uses a part of it.
-#![allow(dead_code)]
+#![allow(dead_code, reason = "each test file uses a part of it")]
 
 pub mod server;
 
