@@ -57,7 +57,10 @@ impl Ledger {
     /// Checks both equations: `received = rows + dead_letters` and `offsets = received + skipped_by_broker`.
     pub fn check(&self) -> Result<(), LedgerError> {
         if self.unaccounted() != 0 {
-            return Err(LedgerError::Unaccounted { unaccounted: self.unaccounted(), received: self.received });
+            return Err(LedgerError::Unaccounted {
+                unaccounted: self.unaccounted(),
+                received: self.received,
+            });
         }
         if self.offsets != self.received + self.skipped_by_broker {
             return Err(LedgerError::OffsetsUncovered {
@@ -83,7 +86,8 @@ impl Ledger {
 mod tests {
     use super::*;
 
-    const CLOSED: Ledger = Ledger { offsets: 12, received: 10, rows: 7, dead_letters: 3, skipped_by_broker: 2 };
+    const CLOSED: Ledger =
+        Ledger { offsets: 12, received: 10, rows: 7, dead_letters: 3, skipped_by_broker: 2 };
 
     #[test]
     fn closed_books_pass() {
@@ -110,7 +114,10 @@ mod tests {
     #[test]
     fn an_unexplained_jump_in_offsets_is_refused() {
         let jumped = Ledger { offsets: 13, ..CLOSED };
-        assert_eq!(jumped.check(), Err(LedgerError::OffsetsUncovered { offsets: 13, received: 10, skipped: 2 }));
+        assert_eq!(
+            jumped.check(),
+            Err(LedgerError::OffsetsUncovered { offsets: 13, received: 10, skipped: 2 })
+        );
     }
 
     #[test]

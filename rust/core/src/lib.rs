@@ -11,8 +11,8 @@ pub mod sort;
 pub mod state;
 
 pub use contract::{
-    Column, ColumnType, Contract, ContractError, EventTime, Field, FieldKind, Identity, PartitionTransform, Split,
-    builtin, load_dir,
+    Column, ColumnType, Contract, ContractError, EventTime, Field, FieldKind, Identity, PartitionTransform,
+    Split, builtin, load_dir,
 };
 pub use decode::{DecodeOptions, Decoder, Reason, Record, Rejection};
 pub use sort::{PartitionKey, sort_batch, split_by_partition};

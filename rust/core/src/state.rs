@@ -47,7 +47,12 @@ impl SourceIdentity {
 
 impl fmt::Display for SourceIdentity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "cluster `{}`, topic id `{}`", self.cluster_id, self.topic_id.as_deref().unwrap_or("unknown"))
+        write!(
+            f,
+            "cluster `{}`, topic id `{}`",
+            self.cluster_id,
+            self.topic_id.as_deref().unwrap_or("unknown")
+        )
     }
 }
 
@@ -148,7 +153,9 @@ pub enum StateConflict {
         end: i64,
     },
     /// The epoch has moved on (or never began).
-    #[error("topic `{topic}`: the table is in source epoch {stored}, the commit was made for epoch {expected}")]
+    #[error(
+        "topic `{topic}`: the table is in source epoch {stored}, the commit was made for epoch {expected}"
+    )]
     Epoch {
         /// topic name
         topic: String,
@@ -229,11 +236,16 @@ impl TableState {
     }
 
     /// The state after all of `changes`, in order; on an error nothing is applied.
-    pub fn apply<'a>(&self, changes: impl IntoIterator<Item = &'a Change>) -> Result<TableState, StateConflict> {
+    pub fn apply<'a>(
+        &self,
+        changes: impl IntoIterator<Item = &'a Change>,
+    ) -> Result<TableState, StateConflict> {
         let mut new = self.clone();
         for change in changes {
             match change {
-                Change::Advance { topic, epoch, source, spans } => new.advance(topic, *epoch, source, spans)?,
+                Change::Advance { topic, epoch, source, spans } => {
+                    new.advance(topic, *epoch, source, spans)?
+                }
                 Change::Adopt { topic, from_epoch, source } => new.adopt(topic, *from_epoch, source)?,
             }
         }

@@ -1,7 +1,5 @@
 //! What the generator writes is what the event contracts describe.
 
-#![expect(clippy::unwrap_used, reason = "tests may unwrap: a panic is the report")]
-
 use std::collections::BTreeSet;
 
 use streamify_generate::{

@@ -217,7 +217,9 @@ impl Machine {
             Event::Loaded(view) => self.look(&view),
             Event::TableMissing => Action::Stop(Refusal::TableMissing),
             Event::LoadFailed(_) if may_retry => Action::Load,
-            Event::LoadFailed(last) => Action::Stop(self.last_look.take().unwrap_or(Refusal::GaveUp { last })),
+            Event::LoadFailed(last) => {
+                Action::Stop(self.last_look.take().unwrap_or(Refusal::GaveUp { last }))
+            }
             Event::Answered(answer) => self.answered(answer, may_retry),
         }
     }
@@ -306,7 +308,9 @@ impl Refusal {
             Refusal::Fenced { .. } => Some(
                 "another worker writes this table; stop it, then restart: the table's own offsets decide where to go on",
             ),
-            Refusal::Rejected { .. } => Some("check the rights of the catalog principal and the table's settings"),
+            Refusal::Rejected { .. } => {
+                Some("check the rights of the catalog principal and the table's settings")
+            }
             Refusal::GaveUp { .. } => {
                 Some("nothing is lost: a restart looks at the table and goes on from what it says")
             }
@@ -407,10 +411,7 @@ mod tests {
         let mut machine = posted();
         machine.on(Event::Answered(Answer::Conflict), true);
         let compacted = View { head: Some(9), ..view(Some(at(10))) };
-        assert_eq!(
-            machine.on(Event::Loaded(compacted), true),
-            Action::Post { head: Some(9), state: at(20) }
-        );
+        assert_eq!(machine.on(Event::Loaded(compacted), true), Action::Post { head: Some(9), state: at(20) });
     }
 
     #[test]

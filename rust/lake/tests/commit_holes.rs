@@ -1,6 +1,8 @@
 //! The known ways in which pipelines lose or double rows at the commit, each as a test named after its number in
 //! `docs/adr/0002-exactly-once.md`. The catalog is in memory, with the checks of a real one and faults on demand.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic in a test is the report")]
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -140,7 +142,10 @@ async fn hole_10_a_storm_of_conflicts_is_bounded() {
 
     let error = appender.append(range(None, 10)).await.unwrap_err();
 
-    assert!(matches!(error, CommitError::Refused { refusal: Refusal::GaveUp { .. }, uncertain: false, .. }), "{error}");
+    assert!(
+        matches!(error, CommitError::Refused { refusal: Refusal::GaveUp { .. }, uncertain: false, .. }),
+        "{error}"
+    );
     assert_eq!(catalog.commits(), 5);
 }
 
@@ -209,8 +214,9 @@ async fn hole_14_each_commit_has_its_own_marker() {
     appender.append(range(Some(10), 20)).await.unwrap();
 
     let metadata = catalog.metadata(TABLE);
-    let mut ids: Vec<&str> =
-        keys::lineage(&metadata).map(|s| s.summary().additional_properties[keys::COMMIT_ID].as_str()).collect();
+    let mut ids: Vec<&str> = keys::lineage(&metadata)
+        .map(|s| s.summary().additional_properties[keys::COMMIT_ID].as_str())
+        .collect();
     ids.sort_unstable();
     ids.dedup();
     assert_eq!(ids.len(), 2);
@@ -353,7 +359,8 @@ async fn hole_20_one_file_twice_in_an_append_is_refused() {
     let mut appender = open(&catalog).await;
     let file = data_file("memory:///data/twice.parquet", 10);
 
-    let error = appender.append(Append { files: vec![file.clone(), file], ..range(None, 20) }).await.unwrap_err();
+    let error =
+        appender.append(Append { files: vec![file.clone(), file], ..range(None, 20) }).await.unwrap_err();
 
     assert!(matches!(error, CommitError::FileTwice { .. }), "{error}");
     assert_eq!(catalog.commits(), 0);

@@ -10,7 +10,9 @@ use std::collections::BTreeMap;
 
 use stateright::{Checker, Model, Property};
 use streamify_core::state::{Change, SourceIdentity, Span, TableState};
-use streamify_lake::protocol::{Action, Answer, Event, Intent, Machine, PropertyCommit, Refusal, ResumeFrom, View};
+use streamify_lake::protocol::{
+    Action, Answer, Event, Intent, Machine, PropertyCommit, Refusal, ResumeFrom, View,
+};
 use uuid::Uuid;
 
 /// Offsets of the one partition of the model.
@@ -328,7 +330,8 @@ impl World {
                 server.head = server.head.and_then(|id| server.snapshots[&id].parent);
             }
             Step::MadeAnew => {
-                *server = Server { uuid: server.uuid + 1, applied: server.applied.clone(), ..Server::default() };
+                *server =
+                    Server { uuid: server.uuid + 1, applied: server.applied.clone(), ..Server::default() };
             }
         }
     }
@@ -376,7 +379,11 @@ impl World {
     fn state_is_true(&self) -> bool {
         let Ok(state) = self.server.view(Uuid::nil()).state(None) else { return true };
         let next = state.next_offset(TOPIC, 0).unwrap_or(0);
-        self.server.rows().iter().enumerate().all(|(offset, count)| *count == u8::from((offset as i64) < next))
+        self.server
+            .rows()
+            .iter()
+            .enumerate()
+            .all(|(offset, count)| *count == u8::from((offset as i64) < next))
     }
 
     /// Left alone, a writer comes to an end: all offsets in the table, or stopped with a reason.
@@ -399,7 +406,8 @@ impl World {
         if let Phase::Stopped(refusal) = &world.writers[0].phase {
             let Refusal::StateMismatch { .. } = refusal else { return false };
             let view = world.server.view(Uuid::nil());
-            let resumed = view.state(Some(ResumeFrom::Snapshot)).or_else(|_| view.state(Some(ResumeFrom::Property)));
+            let resumed =
+                view.state(Some(ResumeFrom::Snapshot)).or_else(|_| view.state(Some(ResumeFrom::Property)));
             return resumed.is_ok();
         }
         while let Some(step) = world.ordinary_steps(0) {
@@ -444,9 +452,10 @@ impl Model for Protocol {
             Property::always("nothing is doubled", |_, world: &World| {
                 world.server.rows().iter().all(|count| *count <= 1)
             }),
-            Property::always("nothing is lost: the stored offset is what the table holds", |_, world: &World| {
-                world.state_is_true()
-            }),
+            Property::always(
+                "nothing is lost: the stored offset is what the table holds",
+                |_, world: &World| world.state_is_true(),
+            ),
             Property::always("a commit is applied once at most", |_, world: &World| {
                 let mut applied = world.server.applied.clone();
                 applied.sort();

@@ -116,7 +116,7 @@ impl Memory {
     /// Code, stacks, TLS, encoders, batches in the hands of the client libraries, and what the allocator keeps: measured.
     const BASE: u64 = 112_000_000;
     /// The least that the buffers get.
-    const LEAST_FREE: u64 = 20_000_000;
+    const LEAST_FREE: u64 = 16_000_000;
 
     /// Shares out a limit for the whole process.
     pub fn share(limit: u64) -> Self {

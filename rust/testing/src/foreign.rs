@@ -24,7 +24,10 @@ impl MemoryCatalog {
                 .with_schema_id(metadata.current_schema_id())
                 .with_timestamp_ms(parent.timestamp_ms() + 1)
                 .with_manifest_list(parent.manifest_list().to_string())
-                .with_summary(Summary { operation: Operation::Replace, additional_properties: HashMap::new() })
+                .with_summary(Summary {
+                    operation: Operation::Replace,
+                    additional_properties: HashMap::new(),
+                })
                 .build();
             let builder = metadata.into_builder(None).add_snapshot(snapshot);
             point_main(builder.unwrap_or_else(|error| fail(&error)), new_head)
@@ -45,8 +48,11 @@ impl MemoryCatalog {
     pub fn expire_all_but_head(&self, name: &str) {
         self.rewrite(name, |metadata| {
             let head = head(&metadata).snapshot_id();
-            let expired: Vec<i64> =
-                metadata.snapshots().map(|snapshot| snapshot.snapshot_id()).filter(|id| *id != head).collect();
+            let expired: Vec<i64> = metadata
+                .snapshots()
+                .map(|snapshot| snapshot.snapshot_id())
+                .filter(|id| *id != head)
+                .collect();
             build(metadata.into_builder(None).remove_snapshots(&expired))
         });
     }
@@ -55,7 +61,8 @@ impl MemoryCatalog {
     pub fn tag(&self, name: &str, tag: &str, snapshot_id: i64) {
         self.rewrite(name, |metadata| {
             let retention = SnapshotRetention::Tag { max_ref_age_ms: None };
-            let builder = metadata.into_builder(None).set_ref(tag, SnapshotReference::new(snapshot_id, retention));
+            let builder =
+                metadata.into_builder(None).set_ref(tag, SnapshotReference::new(snapshot_id, retention));
             build(builder.unwrap_or_else(|error| fail(&error)))
         });
     }

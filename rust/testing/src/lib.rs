@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 
 use iceberg::TableCreation;
 use iceberg::spec::{
-    DataContentType, DataFile, DataFileBuilder, DataFileFormat, NestedField, PrimitiveType, Schema, Struct, Type,
+    DataContentType, DataFile, DataFileBuilder, DataFileFormat, NestedField, PrimitiveType, Schema, Struct,
+    Type,
 };
 use streamify_core::state::{Change, SourceIdentity, Span};
 use uuid::Uuid;

@@ -21,7 +21,11 @@ pub(super) fn surplus(metadata: &TableMetadata) -> Vec<i64> {
         return Vec::new();
     }
     let kept = referenced(metadata);
-    keys::lineage(metadata).skip(max).map(|snapshot| snapshot.snapshot_id()).filter(|id| !kept.contains(id)).collect()
+    keys::lineage(metadata)
+        .skip(max)
+        .map(|snapshot| snapshot.snapshot_id())
+        .filter(|id| !kept.contains(id))
+        .collect()
 }
 
 /// Snapshots that a branch or tag points to. The crate shows them in the JSON form only.

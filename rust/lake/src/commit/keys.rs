@@ -51,7 +51,8 @@ pub fn view(metadata: &TableMetadata, commit_id: Uuid) -> Result<View, StateText
 /// Sequence numbers grow along a lineage. Walking back from the head, the commit of the property is met; or the lineage
 /// ends above it, so it may have expired; or a snapshot below it is met first, so it is not in the lineage.
 fn property_commit(metadata: &TableMetadata) -> PropertyCommit {
-    let Some(wanted) = metadata.properties().get(STATE_SEQUENCE).and_then(|text| text.parse::<i64>().ok()) else {
+    let Some(wanted) = metadata.properties().get(STATE_SEQUENCE).and_then(|text| text.parse::<i64>().ok())
+    else {
         return PropertyCommit::Expired;
     };
     match lineage(metadata).map(Snapshot::sequence_number).find(|sequence| *sequence <= wanted) {
@@ -67,8 +68,10 @@ pub fn lineage(metadata: &TableMetadata) -> impl Iterator<Item = &Snapshot> {
     let mut next = metadata.current_snapshot().map(|snapshot| snapshot.as_ref());
     std::iter::from_fn(move || {
         let snapshot = next?;
-        next =
-            snapshot.parent_snapshot_id().and_then(|id| metadata.snapshot_by_id(id)).map(|parent| parent.as_ref());
+        next = snapshot
+            .parent_snapshot_id()
+            .and_then(|id| metadata.snapshot_by_id(id))
+            .map(|parent| parent.as_ref());
         Some(snapshot)
     })
 }

@@ -125,7 +125,11 @@ impl Appender {
             changes: append.changes.clone(),
             resume_from: self.options.resume_from,
         });
-        let mut draft = Draft::new(append.commit_id, append.files, summary(&append.changes, append.ledger, append.summary));
+        let mut draft = Draft::new(
+            append.commit_id,
+            append.files,
+            summary(&append.changes, append.ledger, append.summary),
+        );
         let mut event = Event::Loaded(view(&self.table, append.commit_id)?);
         loop {
             let again = retry.may_continue();
@@ -134,7 +138,9 @@ impl Appender {
                     retry.pause().await;
                     self.load(append.commit_id, &mut retry).await?
                 }
-                Action::Post { state, .. } => Event::Answered(self.post(&mut draft, &state, &mut retry).await),
+                Action::Post { state, .. } => {
+                    Event::Answered(self.post(&mut draft, &state, &mut retry).await)
+                }
                 Action::Finish { snapshot_id, state, found } => {
                     // From here on property and snapshots agree again.
                     self.options.resume_from = None;
@@ -232,8 +238,10 @@ impl Appender {
 }
 
 fn view(table: &LoadedTable, commit_id: Uuid) -> Result<View, CommitError> {
-    keys::view(&table.metadata, commit_id)
-        .map_err(|source| CommitError::StateUnreadable { table: table.name.clone(), source: Box::new(source) })
+    keys::view(&table.metadata, commit_id).map_err(|source| CommitError::StateUnreadable {
+        table: table.name.clone(),
+        source: Box::new(source),
+    })
 }
 
 fn summary(

@@ -13,8 +13,8 @@ use iceberg::{Result, TableRequirement, TableUpdate};
 use streamify_core::state::TableState;
 use uuid::Uuid;
 
-use super::{history, keys};
 use super::manifests::{self, ManifestNames};
+use super::{history, keys};
 use crate::catalog::LoadedTable;
 
 /// A commit while it is tried: what all its attempts share.
@@ -65,8 +65,7 @@ impl Draft {
         let names = self.names.get_or_insert_with(|| ManifestNames::new(metadata, self.commit_id));
         if self.added.is_none() && !self.files.is_empty() {
             let files = self.files.clone();
-            self.added =
-                Some(manifests::write_added(metadata, io, names, self.snapshot_id, files).await?);
+            self.added = Some(manifests::write_added(metadata, io, names, self.snapshot_id, files).await?);
         }
         let mut manifests = manifests::merge(metadata, io, names, self.snapshot_id, head.to_vec()).await?;
         manifests.extend(self.added.clone());
@@ -79,12 +78,8 @@ impl Draft {
             self.commit_id
         );
         let output = io.new_output(&list_path)?.writer().await?;
-        let mut list = ManifestListWriter::v2(
-            output,
-            self.snapshot_id,
-            metadata.current_snapshot_id(),
-            sequence_number,
-        );
+        let mut list =
+            ManifestListWriter::v2(output, self.snapshot_id, metadata.current_snapshot_id(), sequence_number);
         list.add_manifests(manifests.iter().cloned())?;
         list.close().await?;
         for manifest in &mut manifests {
