@@ -4,7 +4,8 @@
 //! never waits and never fails: bytes that exist are counted, whatever the limit. The limit acts at one place, where
 //! new bytes come from: intake does not take another batch while the budget [is exhausted](Budget::is_exhausted), and
 //! Kafka's own bounded queue then stops the fetching. So the limit can be passed by what was under way when it was
-//! reached: one batch per intake thread, the second copy of rows that are being sorted, and the parts of open files.
+//! reached: one batch per intake thread, and the second copy of rows that are being sorted, which are never more than what
+//! is reserved already. So twice the limit is the bound, and a quarter above it what is seen at full speed.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
