@@ -218,7 +218,7 @@ impl Lake {
             let Some(Evolution { requirements, updates }) =
                 spec.evolution(&table.metadata).map_err(mismatch)?
             else {
-                return self.with_store(table).await;
+                return Ok(table);
             };
             match self.catalog.commit(&table, requirements, updates).await {
                 Ok(evolved) => {
@@ -227,7 +227,7 @@ impl Lake {
                         schema_id = evolved.metadata.current_schema_id(),
                         "added columns"
                     );
-                    return self.with_store(evolved).await;
+                    return Ok(evolved);
                 }
                 Err(source) if !source.is_retryable() || attempt >= MAX_EVOLUTION_ATTEMPTS => {
                     return Err(LakeError::EvolutionFailed {
@@ -244,17 +244,20 @@ impl Lake {
         }
     }
 
-    /// A REST catalog answers although its store is away; that is better known now than at the first file.
-    async fn with_store(&self, table: LoadedTable) -> Result<LoadedTable, LakeError> {
+    /// Asks the store for a table's metadata file. A REST catalog answers although its store is away; that is better
+    /// known at the start than at the first file.
+    ///
+    /// # Errors
+    /// [`LakeError::StoreUnavailable`]
+    pub async fn check_store(&self, table: &LoadedTable) -> Result<(), LakeError> {
         let location = &table.metadata_location;
-        let found = async { table.file_io.new_input(location)?.exists().await }.await;
-        match found {
-            Ok(_) => Ok(table),
-            Err(source) => {
-                let (location, store) = (location.clone(), self.store.clone());
-                Err(LakeError::StoreUnavailable { table: table.name, store, location, source })
-            }
-        }
+        let answer = async { table.file_io.new_input(location)?.exists().await }.await;
+        answer.map(|_| ()).map_err(|source| LakeError::StoreUnavailable {
+            table: table.name.clone(),
+            store: self.store.clone(),
+            location: location.clone(),
+            source,
+        })
     }
 
     async fn load_or_create(&self, spec: &TableSpec) -> Result<LoadedTable, LakeError> {

@@ -106,6 +106,7 @@ async fn tables(
                 .ensure_table(&spec)
                 .await
                 .map_err(failed(&format!("make table `{}` ready", spec.name)))?;
+            lake.check_store(&table).await.map_err(failed("reach the store"))?;
             Ok::<_, StreamError>(Appender::open(Arc::clone(lake.catalog()), table, options).await?)
         }
     };
