@@ -15,7 +15,7 @@ use crate::kafka::{Record, Run};
 
 /// Rows of one table partition that are worth a row group of their own. Such a slice is sorted by the thread that decoded
 /// it; the writer joins smaller ones and sorts them then.
-pub const GROUP_ROWS: usize = 32_768;
+pub const GROUP_ROWS: usize = 20_000;
 
 /// Rows of one table partition.
 #[derive(Debug)]

@@ -73,10 +73,10 @@ pub struct ChunkGoal {
 }
 
 impl ChunkGoal {
-    /// Shares out the budget: a quarter of it may stand in the decoders of all threads together, because sorting holds
-    /// rows twice and files take their part.
+    /// Shares out the budget: a third of it may stand in the decoders of all threads together, because sorting holds rows
+    /// twice and files take their part.
     pub fn share(budget: usize, num_threads: usize) -> Self {
-        Self { rows: 2 * GROUP_ROWS, bytes: budget / 4 / num_threads.max(1) }
+        Self { rows: 3 * GROUP_ROWS, bytes: budget / 3 / num_threads.max(1) }
     }
 }
 
@@ -399,9 +399,9 @@ mod tests {
     }
 
     #[test]
-    fn a_quarter_of_the_budget_stands_in_decoders() {
-        let goal = ChunkGoal::share(80_000_000, 2);
+    fn a_third_of_the_budget_stands_in_decoders() {
+        let goal = ChunkGoal::share(60_000_000, 2);
 
-        assert_eq!(goal.bytes * 2 * 4, 80_000_000);
+        assert_eq!(goal.bytes * 2 * 3, 60_000_000);
     }
 }
