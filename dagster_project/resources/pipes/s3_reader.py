@@ -36,7 +36,8 @@ def build_client(endpoint_url: str | None = None) -> "S3Client":
     Args:
         endpoint_url: address of a store other than AWS, then addressed by path; None takes `AWS_ENDPOINT_URL`, or AWS.
     """
-    return boto3.client(
+    # A session of its own: boto3's default one keeps the first credentials it has seen for as long as the process lives.
+    return boto3.Session().client(
         "s3",
         endpoint_url=endpoint_url,
         config=Config(

@@ -62,6 +62,8 @@ pub fn init_telemetry(
     let filter = parse_filter(filter.or(from_environment.as_deref()).unwrap_or(DEFAULT_FILTER))?;
     let ansi = stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     let lines = tracing_subscriber::fmt::layer().with_writer(stderr).with_ansi(ansi);
+    // A reader of stderr that has gone away must not end the process: no second attempt to write there.
+    let lines = lines.log_internal_errors(false);
     let registry = tracing_subscriber::registry().with(extra_layer);
     match format {
         LogFormat::Human => registry.with(lines.with_filter(filter)).try_init(),

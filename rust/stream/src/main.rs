@@ -63,6 +63,10 @@ async fn run(cli: Cli, started: Instant) -> ExitCode {
         let outcome = exception.as_ref().map_or(Ok(()), Err);
         if let Err(error) = pipes.close(outcome).await {
             report::print_error(&error, None);
+            // What Dagster was not told must not look like success there.
+            if matches!(code, ExitCode::Done) {
+                return ExitCode::Failure;
+            }
         }
     }
     code

@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 use iceberg::spec::{DataFile, FormatVersion, ManifestFile};
 use streamify_core::ledger::Ledger;
 use streamify_core::state::{Change, TableState};
-use tracing::{info, warn};
+use tracing::{debug, warn};
 use uuid::Uuid;
 
 pub use self::error::CommitError;
@@ -147,7 +147,7 @@ impl Appender {
                     self.state = state.clone();
                     let seconds = started.elapsed().as_secs_f64();
                     let attempts = draft.attempts();
-                    info!(table = %self.table.name, snapshot_id, attempts, found, seconds, "committed");
+                    debug!(table = %self.table.name, snapshot_id, attempts, found, seconds, "committed");
                     return Ok(Landing { snapshot_id, state, attempts, seconds, found });
                 }
                 Action::Stop(refusal) => {
