@@ -5,7 +5,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 
-from tools.prove import chaos, holes, outages
+from tools.prove import chaos, holes, outages, readers
 from tools.prove.claims import Claim, table
 
 SECONDS_AWAY = {"small": 5.0, "full": 60.0}
@@ -14,6 +14,7 @@ SECONDS_AWAY = {"small": 5.0, "full": 60.0}
 def _bronze(size: str, seed: int) -> dict[str, Callable[[], Iterator[Claim]]]:
     return {
         "protocol and holes": holes.run,
+        "readers": readers.run,
         "chaos on the REST catalog": lambda: chaos.run(embedded=False, size=chaos.SIZES[size], seed=seed),
         "chaos on the SQLite catalog": lambda: chaos.run(embedded=True, size=chaos.SIZES[size], seed=seed + 1),
         "outages": lambda: outages.run(SECONDS_AWAY[size], seed + 2),

@@ -1,0 +1,21 @@
+"""Claims about messages: what our writer sends is seen, in order and whole, by the stock Dagster readers and by ours."""
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+
+from tools.prove.claims import Claim, equal
+
+#: Stock and own reader, over S3 and over a file.
+CASES = 4
+
+
+def run() -> Iterator[Claim]:
+    """Runs the Rust writer against the four readers."""
+    command = [sys.executable, "-m", "pytest", "-q", "--no-header", "tests/pipes/test_rust_writer.py"]
+    output = subprocess.run(command, capture_output=True, text=True, check=False).stdout
+    passed = re.search(r"(\d+) passed", output)
+    yield equal(
+        "Pipes: readers that saw every message in order (stock and own, S3 and file)", int(passed[1]) if passed else 0, CASES
+    )
