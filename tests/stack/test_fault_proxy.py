@@ -119,5 +119,5 @@ def test_target_that_is_down_resets_the_client() -> None:
     with socket.socket() as reserved:
         reserved.bind(("127.0.0.1", 0))
         target = reserved.getsockname()[1]
-        with FaultProxy(target) as proxy, connect(proxy) as connection, pytest.raises(ConnectionResetError):
+        with FaultProxy(target) as proxy, pytest.raises(ConnectionResetError), connect(proxy) as connection:
             read(connection, 1)

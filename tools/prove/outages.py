@@ -1,10 +1,13 @@
 """Broker, catalog or store away: at the start a clear error, in the middle of a run patience, and never a lost record."""
 
 import shutil
+import subprocess
 import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+
+from pyiceberg.exceptions import NoSuchTableError
 
 from tools.prove.chaos import worker
 from tools.prove.claims import Claim, equal
@@ -60,6 +63,8 @@ def _down_in_a_run(
 ) -> Iterator[Claim]:
     log = folder / "run.log"
     process = worker(environment, "--commit-timeout", "10m", log=log)
+    # The outages are to meet a run, not a start.
+    wait_until(lambda: _caught_up(environment, process), 120, f"the worker did not begin, see {log}")
     parts: list[Component] = [stack.gateway, stack.minio, stack.kafka]
     for part in parts:
         if part is not stack.kafka:
@@ -73,11 +78,13 @@ def _down_in_a_run(
             _stay_away(seconds_away)
             part.start()
             feeder.deliver_slice()
-        wait_until(lambda: _caught_up(environment), 180, f"the worker did not catch up after {part.name} was away, see {log}")
+        wait_until(
+            lambda: _caught_up(environment, process), 180, f"the worker did not catch up after {part.name} was away, see {log}"
+        )
         yield equal(f"{part.name} away for {seconds_away:.0f} s: the worker goes on by itself", process.poll(), None)
     for _slice in feeder.slices():
         pass
-    wait_until(lambda: _caught_up(environment), 180, f"the worker did not catch up, see {log}")
+    wait_until(lambda: _caught_up(environment, process), 180, f"the worker did not catch up, see {log}")
     process.terminate()
     yield equal("stopped with SIGTERM: exit code", process.wait(timeout=10), 0)
     yield from _nothing_lost(environment, feeder)
@@ -88,11 +95,17 @@ def _stay_away(seconds: float) -> None:
     threading.Event().wait(seconds)
 
 
-def _caught_up(environment: dict[str, str]) -> bool:
+def _caught_up(environment: dict[str, str], process: subprocess.Popen[bytes]) -> bool:
+    if process.poll() is not None:
+        raise RuntimeError(f"the worker ended with exit code {process.returncode}")
     catalog = open_catalog(environment)
     namespace = environment.get("POLARIS_NAMESPACE", "streamify")
     for topic in TOPICS:
-        state = catalog.load_table(f"{namespace}.bronze_{topic}").properties.get("streamify.state", "")
+        try:
+            table = catalog.load_table(f"{namespace}.bronze_{topic}")
+        except NoSuchTableError:
+            return False
+        state = table.properties.get("streamify.state", "")
         ends = end_offsets(environment["KAFKA_BOOTSTRAP_SERVERS"], topic)
         if not all(f'"{partition}":{end}' in state for partition, end in ends.items()):
             return False
