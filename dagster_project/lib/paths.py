@@ -1,5 +1,6 @@
 """Where things are: the checkout, the settings' folder, the binaries."""
 
+import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -61,7 +62,8 @@ def _target_folders(environ: Mapping[str, str]) -> list[Path]:
 
 
 def _in_folder(folder: Path, name: str) -> Path | None:
-    return Path(found) if (found := shutil.which(name, path=str(folder))) else None
+    program = folder / name
+    return program if program.is_file() and os.access(program, os.X_OK) else None
 
 
 def _remedy(name: str) -> str:
