@@ -7,31 +7,26 @@ Transactions and the last stable offset, compaction, topic ids, deleted records.
 import json
 import os
 import re
-import shutil
 import subprocess
 import uuid
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
 
+from dagster_project.lib.paths import find_binary
 from tools.stack import Stack, StackOptions
 
 pytestmark = pytest.mark.integration
 
-REPOSITORY = Path(__file__).resolve().parents[2]
 SECONDS = 30
 
 
 def probe_program() -> str:
     """Returns the example's path; building it is the caller's work, so its absence is an error."""
-    target = Path(os.environ.get("CARGO_TARGET_DIR", REPOSITORY / "target"))
-    found = shutil.which("kafka_probe", path=target / "release" / "examples")
-    assert found, f"no `kafka_probe` under {target}; run `cargo build --release -p streamify-stream --examples`"
-    return found
+    return str(find_binary("examples/kafka_probe", os.environ))
 
 
 @pytest.fixture(scope="module")
