@@ -29,7 +29,7 @@ help: ## list the targets
 setup: ## install what is missing: system packages (as root), uv and the Python environment
 	@tools/setup.sh "$(CACHE)" "$(UV)" $(SYSTEM_PACKAGES)
 
-build: setup ## build the Rust programs and the Python package (25 minutes the first time, on two cores)
+build: setup ## build the Rust programs and the Python package (about 15 minutes the first time, on two cores)
 	$(CARGO) build --release --locked --workspace --bins --examples
 	$(UV) sync --quiet
 

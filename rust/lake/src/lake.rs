@@ -52,9 +52,9 @@ impl TableSpec {
     pub fn dead_letters() -> Self {
         Self {
             name: dead_letter::TABLE.to_owned(),
-            doc: "One row per record that could not be decoded, with all its bytes".to_owned(),
+            doc: "One row per record that could not be decoded: every byte of it, and why.".to_owned(),
             columns: dead_letter::columns(),
-            identity: Vec::new(),
+            identity: ["topic", "source_epoch", "partition", "offset"].map(str::to_owned).to_vec(),
             partitioning: Partitioning::Identity("event_date".to_owned()),
             sort_key: Vec::new(),
             properties: Vec::new(),

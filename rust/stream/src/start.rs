@@ -8,10 +8,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::try_join_all;
+use streamify_core::Contract;
 use streamify_core::state::{Change, SourceIdentity};
-use streamify_core::{Contract, dead_letter};
 use streamify_lake::commit::{Append, Appender, CommitOptions};
-use streamify_lake::{Lake, LakeError, LakeSettings, Partitioning, TableSpec};
+use streamify_lake::{Lake, LakeError, LakeSettings, TableSpec};
 use tokio::task::spawn_blocking;
 use tracing::info;
 use uuid::Uuid;
@@ -111,21 +111,9 @@ async fn tables(
         }
     };
     // The first table alone: it creates the namespace, which the others would race for.
-    let dead_letters = open(dead_letter_table()).await?;
+    let dead_letters = open(TableSpec::dead_letters()).await?;
     let appenders = try_join_all(contracts.iter().map(|contract| open(TableSpec::bronze(contract)))).await?;
     Ok((appenders, dead_letters))
-}
-
-fn dead_letter_table() -> TableSpec {
-    TableSpec {
-        name: dead_letter::TABLE.to_owned(),
-        doc: "One row per record that could not be decoded: every byte of it, and why.".to_owned(),
-        columns: dead_letter::columns(),
-        identity: ["topic", "source_epoch", "partition", "offset"].map(str::to_owned).to_vec(),
-        partitioning: Partitioning::Identity("event_date".to_owned()),
-        sort_key: Vec::new(),
-        properties: Vec::new(),
-    }
 }
 
 type Connected = (Arc<KafkaClient>, String, BTreeMap<String, TopicIdentity>);
