@@ -14,7 +14,7 @@ use streamify_runtime::LogFormat;
 use streamify_runtime::settings::{parse_bytes, parse_duration};
 
 use crate::kafka::{self, Isolation};
-use crate::settings::{KafkaOptions, Memory, Policy, Settings, SettingsError, Source, Until};
+use crate::settings::{Assignment, KafkaOptions, Memory, Policy, Settings, SettingsError, Source, Until};
 
 /// The smallest memory limit with which every topic can still make progress.
 const LEAST_MEMORY: u64 = 96_000_000;
@@ -48,6 +48,11 @@ pub struct Cli {
     /// Partitions of every topic to read, e.g. `0-3,7`: a static share for one of several workers [default: all]
     #[arg(long, env = "STREAMIFY_PARTITIONS", value_name = "LIST", value_parser = parse_partitions, help_heading = "Source")]
     pub partitions: Option<Partitions>,
+
+    /// Who decides which partitions this worker reads: `group` shares them out among all workers with the same --group-id;
+    /// where to begin still stands in the tables
+    #[arg(long, env = "STREAMIFY_ASSIGNMENT", value_enum, default_value_t = AssignmentChoice::All, conflicts_with = "partitions", value_name = "WHO", help_heading = "Source")]
+    pub assignment: AssignmentChoice,
 
     /// Which records of transactions to read
     #[arg(long, env = "STREAMIFY_ISOLATION", value_enum, default_value_t = IsolationChoice::ReadCommitted, help_heading = "Source")]
@@ -207,6 +212,15 @@ Exit codes:
   2  bad settings
   3  needs a decision (gap, re-created topic, second writer, rolled-back table): running again alone does not help";
 
+/// Who decides which partitions are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum AssignmentChoice {
+    /// All of them, or those of --partitions.
+    All,
+    /// The consumer group.
+    Group,
+}
+
 /// Which records of transactions to read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum IsolationChoice {
@@ -251,7 +265,11 @@ impl Cli {
             source_id: given(self.source_id),
             topics: self.topics.into_iter().filter_map(|topic| given(Some(topic))).collect(),
             contracts: self.contracts.filter(|path| !path.as_os_str().is_empty()),
-            partitions: self.partitions.map(|list| list.0),
+            assignment: match (self.assignment, self.partitions) {
+                (AssignmentChoice::Group, _) => Assignment::Group,
+                (AssignmentChoice::All, None) => Assignment::All,
+                (AssignmentChoice::All, Some(list)) => Assignment::Static(list.0),
+            },
             isolation: match self.isolation {
                 IsolationChoice::ReadCommitted => Isolation::ReadCommitted,
                 IsolationChoice::ReadUncommitted => Isolation::ReadUncommitted,
@@ -296,6 +314,9 @@ impl Cli {
         }
         if !(1..=64).contains(&self.open_files) {
             return Err(invalid("--open-files", "expected 1 to 64"));
+        }
+        if self.assignment == AssignmentChoice::Group && self.group_id.trim().is_empty() {
+            return Err(invalid("--assignment", "`group` needs a --group-id"));
         }
         Ok(())
     }
@@ -352,6 +373,7 @@ mod tests {
         assert!(refused(&["--memory-limit", "64MB"]).contains("--memory-limit"));
         assert!(refused(&["--freshness", "1ms"]).contains("--freshness"));
         assert!(refused(&["--open-files", "0"]).contains("--open-files"));
+        assert!(refused(&["--assignment", "group", "--group-id", ""]).contains("--group-id"));
         assert!(refused(&["--kafka-option", "auto.offset.reset=latest"]).contains("Kafka option"));
     }
 

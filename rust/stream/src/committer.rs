@@ -21,6 +21,7 @@ use crate::buffer::PartitionCut;
 use crate::clock;
 use crate::dead_letters::{Buried, DeadLetters, Origin};
 use crate::error::StreamError;
+use crate::kafka::membership::Hints;
 use crate::kafka::{KafkaClient, TopicPartition};
 use crate::metrics::Metrics;
 use crate::report::{Committed, Report};
@@ -28,6 +29,16 @@ use crate::writer::{Flush, Progress};
 
 /// A topic's commits are logged at most this often; what is left out is logged at debug level.
 const LOG_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Who tells lag tools the committed offsets.
+pub enum Hint {
+    /// Nobody.
+    Nobody,
+    /// The reading client: the group has no members.
+    Client(Arc<KafkaClient>),
+    /// The group's member.
+    Member(Hints),
+}
 
 /// One topic's committer.
 pub struct Committer {
@@ -41,8 +52,8 @@ pub struct Committer {
     pub flushes: Receiver<Flush>,
     /// To the writer.
     pub progress: watch::Sender<Progress>,
-    /// For the group's offsets; `None`: nobody is told.
-    pub hints: Option<Arc<KafkaClient>>,
+    /// For the group's offsets.
+    pub hint: Hint,
     /// What the run has done.
     pub report: Arc<Report>,
     /// Metrics.
@@ -122,12 +133,16 @@ impl Committer {
     }
 
     fn hint(&self, partitions: &[PartitionCut]) {
-        let Some(client) = &self.hints else { return };
         let names: Vec<(TopicPartition, i64)> = partitions
             .iter()
             .map(|cut| (TopicPartition::new(self.origin.topic.clone(), cut.partition), cut.run.to))
             .collect();
-        client.commit_hint(names.iter().map(|(partition, next)| (partition, *next)));
+        let offsets = names.iter().map(|(partition, next)| (partition, *next));
+        match &self.hint {
+            Hint::Nobody => {}
+            Hint::Client(client) => client.commit_hint(offsets),
+            Hint::Member(hints) => hints.commit_hint(offsets),
+        }
     }
 }
 

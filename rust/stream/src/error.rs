@@ -7,6 +7,7 @@ use std::time::Duration;
 use streamify_core::contract::ContractError;
 use streamify_core::state::SourceIdentity;
 use streamify_lake::commit::CommitError;
+use streamify_lake::protocol::Refusal;
 use streamify_lake::{FileError, LakeError};
 use streamify_pipes::PipesError;
 use streamify_runtime::{ExitCode, RuntimeError};
@@ -219,6 +220,11 @@ impl StreamError {
             Self::TopicsMissing { .. } => true,
             _ => false,
         }
+    }
+
+    /// Returns whether another writer was first with a range of ours.
+    pub fn is_fenced(&self) -> bool {
+        matches!(self, Self::Commit(CommitError::Refused { refusal: Refusal::Fenced { .. }, .. }))
     }
 
     /// Returns the code the process ends with.

@@ -18,12 +18,13 @@ use tracing::warn;
 
 use crate::budget::Budget;
 use crate::buffer::Delivery;
-use crate::committer::Committer;
+use crate::committer::{Committer, Hint};
 use crate::control::Control;
 use crate::days::FileFrame;
 use crate::dead_letters::DeadLetters;
 use crate::error::StreamError;
 use crate::intake::{Assigned, ChunkGoal, Intake, IntakeTopic, Shared, shares};
+use crate::kafka::membership::Held;
 use crate::kafka::{KafkaClient, Server, TopicPartition};
 use crate::metrics::Metrics;
 use crate::report::Report;
@@ -45,7 +46,7 @@ pub enum End {
     MaxDuration,
     /// A signal.
     Stopped,
-    /// The topics have changed: begin anew.
+    /// The topics, or the group's share of them, have changed: begin anew.
     Reassign,
 }
 
@@ -56,7 +57,7 @@ impl End {
             Self::CaughtUp => "caught up",
             Self::MaxDuration => "maximum duration reached",
             Self::Stopped => "stopped by signal",
-            Self::Reassign => "topics changed",
+            Self::Reassign => "topics or group changed",
         }
     }
 }
@@ -83,6 +84,8 @@ struct Parts {
     client: Arc<KafkaClient>,
     server: Server,
     partitions: Vec<TopicPartition>,
+    /// Given back last, when nothing of it is in flight any more.
+    held: Option<Held>,
 }
 
 /// Runs a session to its end.
@@ -90,7 +93,7 @@ struct Parts {
 /// # Errors
 /// What made it end; whether beginning anew may help, [`StreamError::is_retryable`] tells.
 pub async fn run(frame: &Frame, ready: Ready) -> Result<End, StreamError> {
-    let Ready { topics, dead_letters, client, assigned, identities } = ready;
+    let Ready { topics, dead_letters, client, assigned, identities, held } = ready;
     let token = frame.shutdown.child_token();
     let mut tasks = Tasks::new(token);
     let partitions = assigned.iter().map(|one| one.partition.clone()).collect();
@@ -100,6 +103,7 @@ pub async fn run(frame: &Frame, ready: Ready) -> Result<End, StreamError> {
         server: client.spawn_server()?,
         client,
         partitions,
+        held,
     };
     frame.metrics.reading_begins();
     let shares = shares(assigned, frame.settings.decode_threads);
@@ -117,11 +121,11 @@ pub async fn run(frame: &Frame, ready: Ready) -> Result<End, StreamError> {
         budget: &parts.budget,
         outage_limit: frame.settings.commit_timeout,
     };
-    let ended = until_ended(frame, &parts.control, &watch, &mut tasks).await;
+    let ended = until_ended(frame, &parts, &watch, &mut tasks).await;
     parts.control.stop();
     let drained = drain(frame, tasks).await;
     frame.report.note_peak(parts.budget.peak());
-    let Parts { server, client, .. } = parts;
+    let Parts { server, client, held, .. } = parts;
     let closed = spawn_blocking(move || {
         let stopped = server.stop();
         drop(client);
@@ -130,6 +134,7 @@ pub async fn run(frame: &Frame, ready: Ready) -> Result<End, StreamError> {
     if let Ok(Err(error)) = closed.await {
         warn!(%error, "the Kafka client did not end well");
     }
+    drop(held);
     drained?;
     ended
 }
@@ -186,7 +191,11 @@ fn spawn_lanes(
             dead_letters: Arc::clone(&dead_letters),
             flushes,
             progress: progress_tx,
-            hints: settings.group_id.as_ref().map(|_| Arc::clone(&parts.client)),
+            hint: match (&parts.held, &settings.group_id) {
+                (Some(held), _) => Hint::Member(held.hints()),
+                (None, Some(_)) => Hint::Client(Arc::clone(&parts.client)),
+                (None, None) => Hint::Nobody,
+            },
             report: Arc::clone(&frame.report),
             metrics: Arc::clone(&frame.metrics),
         };
@@ -239,16 +248,26 @@ fn spawn_intake(
 /// Waits for whatever ends the session first. A task's error is kept by `tasks`.
 async fn until_ended(
     frame: &Frame,
-    control: &Control,
+    parts: &Parts,
     watch: &Watch<'_>,
     tasks: &mut Tasks,
 ) -> Result<End, StreamError> {
+    // Without partitions there is no task whose end would mean something.
+    let has_tasks = !parts.partitions.is_empty();
+    let revoked = async {
+        match &parts.held {
+            Some(held) => held.revoked().await,
+            None => std::future::pending().await,
+        }
+    };
     let is_bounded = frame.settings.until == Some(Until::CaughtUp);
     let far = Instant::now() + Duration::from_secs(60 * 60 * 24 * 365);
     tokio::select! {
         biased;
-        () = tasks.supervise() => Ok(End::Stopped),
-        () = control.caught_up(), if is_bounded => Ok(End::CaughtUp),
+        () = frame.shutdown.cancelled() => Ok(End::Stopped),
+        () = tasks.supervise(), if has_tasks => Ok(End::Stopped),
+        () = parts.control.caught_up(), if is_bounded => Ok(End::CaughtUp),
+        () = revoked => Ok(End::Reassign),
         () = sleep_until(frame.deadline.unwrap_or(far)), if frame.deadline.is_some() => Ok(End::MaxDuration),
         changed = watch.run() => changed.map(|()| End::Reassign),
     }

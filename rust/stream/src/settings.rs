@@ -26,6 +26,17 @@ pub enum Policy {
     Accept,
 }
 
+/// Which partitions of the topics are read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Assignment {
+    /// All.
+    All,
+    /// These of every topic.
+    Static(BTreeSet<i32>),
+    /// Those that the consumer group gives this worker.
+    Group,
+}
+
 /// Where the records come from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {
@@ -46,8 +57,8 @@ pub struct Settings {
     pub topics: Vec<String>,
     /// Folder of contracts instead of the built-in ones.
     pub contracts: Option<PathBuf>,
-    /// Partitions to read; `None`: all.
-    pub partitions: Option<BTreeSet<i32>>,
+    /// Partitions to read.
+    pub assignment: Assignment,
     /// Which records of transactions are read.
     pub isolation: Isolation,
     /// librdkafka options passed through.

@@ -13,6 +13,7 @@ use streamify_core::state::{Change, SourceIdentity};
 use streamify_lake::commit::{Append, Appender, CommitOptions};
 use streamify_lake::{Lake, LakeError, LakeSettings, TableSpec};
 use tokio::task::spawn_blocking;
+use tokio::time::timeout;
 use tracing::info;
 use uuid::Uuid;
 
@@ -20,9 +21,10 @@ use crate::broker;
 use crate::dead_letters::Origin;
 use crate::error::StreamError;
 use crate::intake::Assigned;
+use crate::kafka::membership::{Held, Membership};
 use crate::kafka::{KafkaClient, KafkaError, KafkaSettings, TopicIdentity, TopicPartition};
 use crate::plan::{Decisions, Log, Plan, plan};
-use crate::settings::{Settings, Source, Until};
+use crate::settings::{Assignment, Settings, Source, Until};
 use crate::wait::until_ready;
 
 /// How long one question to Kafka may take.
@@ -52,9 +54,12 @@ pub struct Ready {
     pub assigned: Vec<Assigned>,
     /// Which logs were found, to notice new partitions and topics that are made anew.
     pub identities: BTreeMap<String, TopicIdentity>,
+    /// The group's share, if a group decides what is read.
+    pub held: Option<Held>,
 }
 
-/// Makes everything ready to read `contracts`' topics.
+/// Makes everything ready to read `contracts`' topics. `member` is the membership in the group, made here if it is needed
+/// and not there.
 ///
 /// # Errors
 /// What is not there in time, and what needs a decision.
@@ -62,26 +67,80 @@ pub async fn prepare(
     settings: &Settings,
     lake: &LakeSettings,
     contracts: &[Arc<Contract>],
+    member: &mut Option<Membership>,
 ) -> Result<Ready, StreamError> {
-    let tables =
-        until_ready("catalog and store", settings.connect_timeout, || tables(settings, lake, contracts));
+    let open =
+        || until_ready("catalog and store", settings.connect_timeout, || tables(settings, lake, contracts));
     let kafka = kafka(settings, contracts);
-    let ((appenders, dead_letters), (client, cluster_id, identities)) = tokio::try_join!(tables, kafka)?;
+    let ((appenders, dead_letters), (client, cluster_id, identities), held) = match settings.assignment {
+        Assignment::All | Assignment::Static(_) => {
+            let (tables, connected) = tokio::try_join!(open(), kafka)?;
+            (tables, connected, None)
+        }
+        Assignment::Group => {
+            let connected = kafka.await?;
+            let held = share(settings, &connected.0, contracts, member).await?;
+            // Only now: the worker that had the share before has committed to the tables until it gave it up.
+            (open().await?, connected, Some(held))
+        }
+    };
 
     let logs = try_join_all(contracts.iter().map(|contract| {
         let identity = identities.get(&contract.topic).cloned();
         let identity = identity.unwrap_or(TopicIdentity { topic_id: None, num_partitions: 0 });
-        log(settings, contract, &client, cluster_id.clone(), identity)
+        let partitions = partitions(settings, held.as_ref(), &contract.topic, identity.num_partitions);
+        log(settings, contract, &client, cluster_id.clone(), identity, partitions)
     }))
     .await?;
     let mut topics = Vec::with_capacity(contracts.len());
     let mut assigned = Vec::new();
-    for (index, ((contract, appender), log)) in contracts.iter().zip(appenders).zip(&logs).enumerate() {
+    for ((contract, appender), log) in contracts.iter().zip(appenders).zip(&logs) {
+        if log.bounds.is_empty() {
+            continue;
+        }
         let (topic, plan) = ready_topic(settings, Arc::clone(contract), appender, log).await?;
-        assigned.extend(assignments(settings, index, log, &plan));
+        assigned.extend(assignments(settings, topics.len(), log, &plan));
         topics.push(topic);
     }
-    Ok(Ready { topics, dead_letters, client, assigned, identities })
+    Ok(Ready { topics, dead_letters, client, assigned, identities, held })
+}
+
+/// Waits for the group's share, as long as brokers may be away during a run: other members may have to commit first.
+async fn share(
+    settings: &Settings,
+    client: &KafkaClient,
+    contracts: &[Arc<Contract>],
+    member: &mut Option<Membership>,
+) -> Result<Held, StreamError> {
+    let member = match member {
+        Some(member) => member,
+        None => {
+            let topics: Vec<&str> = contracts.iter().map(|contract| contract.topic.as_str()).collect();
+            member.insert(Membership::join(client.settings(), &topics)?)
+        }
+    };
+    match timeout(settings.commit_timeout, member.next()).await {
+        Ok(held) => Ok(held?),
+        Err(_) => {
+            let what = format!("the group `{}` gave this worker no partitions", client.settings().group_id);
+            Err(StreamError::OutageTooLong { what, waited: settings.commit_timeout })
+        }
+    }
+}
+
+fn partitions(
+    settings: &Settings,
+    held: Option<&Held>,
+    topic: &str,
+    num_partitions: i32,
+) -> Vec<TopicPartition> {
+    let given = held.and_then(|held| held.share().get(topic));
+    let is_ours = |partition: &i32| match &settings.assignment {
+        Assignment::All => true,
+        Assignment::Static(ours) => ours.contains(partition),
+        Assignment::Group => given.is_some_and(|ours| ours.contains(partition)),
+    };
+    (0..num_partitions).filter(is_ours).map(|partition| TopicPartition::new(topic, partition)).collect()
 }
 
 async fn tables(
@@ -180,13 +239,9 @@ async fn log(
     client: &Arc<KafkaClient>,
     cluster_id: String,
     identity: TopicIdentity,
+    partitions: Vec<TopicPartition>,
 ) -> Result<Log, StreamError> {
     let num_partitions = identity.num_partitions;
-    let is_ours = |partition: &i32| settings.partitions.as_ref().is_none_or(|ours| ours.contains(partition));
-    let partitions: Vec<TopicPartition> = (0..num_partitions)
-        .filter(is_ours)
-        .map(|partition| TopicPartition::new(contract.topic.clone(), partition))
-        .collect();
     let bounds = until_ready("the partitions' leaders", settings.connect_timeout, || {
         let (client, partitions) = (Arc::clone(client), partitions.clone());
         blocking("asking for offsets", move || client.bounds(&partitions, ASK_TIMEOUT))

@@ -11,15 +11,17 @@ use prometheus_client::registry::Registry;
 use streamify_core::Contract;
 use streamify_lake::LakeSettings;
 use streamify_runtime::endpoint::Health;
-use tokio::time::sleep;
+use tokio::task::spawn_blocking;
+use tokio::time::{sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::error::StreamError;
+use crate::kafka::membership::Membership;
 use crate::metrics::Metrics;
 use crate::report::Report;
 use crate::session::{self, End, Frame};
-use crate::settings::Settings;
+use crate::settings::{Assignment, Settings};
 use crate::start::prepare;
 
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
@@ -79,18 +81,24 @@ impl Worker {
         };
         let mut trouble = Trouble::new(self.settings.commit_timeout);
         let mut is_first = true;
+        let mut member = None;
         loop {
-            let ended = self.session(&frame, is_first).await;
+            let ended = self.session(&frame, &mut member, is_first).await;
             self.health.set_ready(false);
             match ended {
                 Ok(End::Reassign) => info!("beginning a new session"),
-                Ok(end) => return Ok(end),
+                Ok(end) => {
+                    leave(member.take()).await;
+                    return Ok(end);
+                }
                 Err((error, has_begun)) => {
                     let is_over = !has_begun && is_first || frame.shutdown.is_cancelled();
                     let pause = trouble.pause(self.report.num_commits());
-                    let (Some(pause), true, false) = (pause, error.is_retryable(), is_over) else {
+                    let (Some(pause), true, false) = (pause, self.may_heal(&error), is_over) else {
                         return Err(error);
                     };
+                    // Whoever else is in the group may do better with our share meanwhile.
+                    leave(member.take()).await;
                     let cause = std::error::Error::source(&error).map(ToString::to_string);
                     warn!(%error, cause, pause_seconds = pause.as_secs_f64(), "session failed, beginning anew from the tables' offsets");
                     tokio::select! {
@@ -103,11 +111,24 @@ impl Worker {
         }
     }
 
+    /// Tells whether beginning anew may help. A group may give a partition to another worker while our last commit is in
+    /// flight; then the table lets one of us through, and the other begins anew with what it is given next.
+    fn may_heal(&self, error: &StreamError) -> bool {
+        error.is_retryable() || self.settings.assignment == Assignment::Group && error.is_fenced()
+    }
+
     /// Runs one session; an error tells whether reading had begun.
-    async fn session(&self, frame: &Frame, is_first: bool) -> Result<End, (StreamError, bool)> {
+    async fn session(
+        &self,
+        frame: &Frame,
+        member: &mut Option<Membership>,
+        is_first: bool,
+    ) -> Result<End, (StreamError, bool)> {
+        let far = tokio::time::Instant::now() + Duration::from_secs(60 * 60 * 24 * 365);
         let ready = tokio::select! {
-            ready = prepare(&self.settings, &self.lake, &self.contracts) => ready.map_err(|error| (error, false))?,
+            ready = prepare(&self.settings, &self.lake, &self.contracts, member) => ready.map_err(|error| (error, false))?,
             () = frame.shutdown.cancelled() => return Ok(End::Stopped),
+            () = sleep_until(frame.deadline.unwrap_or(far)), if frame.deadline.is_some() => return Ok(End::MaxDuration),
         };
         if is_first {
             info!(topics = ready.topics.len(), partitions = ready.assigned.len(), "ready");
@@ -115,6 +136,11 @@ impl Worker {
         self.health.set_ready(true);
         session::run(frame, ready).await.map_err(|error| (error, true))
     }
+}
+
+/// Leaves the group, which may take a moment.
+async fn leave(member: Option<Membership>) {
+    let _ = spawn_blocking(move || drop(member)).await;
 }
 
 fn contracts(settings: &Settings) -> Result<Vec<Arc<Contract>>, StreamError> {

@@ -2,7 +2,7 @@
 //!
 //! The table alone decides where to start, so a failure here is logged and forgotten.
 
-use rdkafka::consumer::{CommitMode, Consumer as _};
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext};
 use rdkafka::error::{KafkaError as RdKafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::{Offset, TopicPartitionList};
 use tracing::{debug, warn};
@@ -12,22 +12,31 @@ use super::{KafkaClient, TopicPartition};
 impl KafkaClient {
     /// Sends the group's offsets (the next to read) without waiting for the answer, which is logged when it comes.
     ///
-    /// Call it only after the table's commit: a lag tool must not show progress that a crash would undo.
+    /// Call it only after the table's commit: a lag tool must not show progress that a crash would undo. A group that has
+    /// members takes offsets from these only; see [`Held::hints`](super::membership::Held::hints).
     pub fn commit_hint<'a>(&self, next_offsets: impl IntoIterator<Item = (&'a TopicPartition, i64)>) {
-        let mut list = TopicPartitionList::new();
-        for (partition, next) in next_offsets {
-            if let Err(error) =
-                list.add_partition_offset(&partition.topic, partition.partition, Offset::Offset(next))
-            {
-                warn!(%partition, next, %error, "left a partition out of the group's offsets");
-            }
+        send(&self.consumer, next_offsets);
+    }
+}
+
+/// Sends the group's offsets through a connection that may.
+pub(super) fn send<'a, C: ConsumerContext>(
+    consumer: &BaseConsumer<C>,
+    next_offsets: impl IntoIterator<Item = (&'a TopicPartition, i64)>,
+) {
+    let mut list = TopicPartitionList::new();
+    for (partition, next) in next_offsets {
+        if let Err(error) =
+            list.add_partition_offset(&partition.topic, partition.partition, Offset::Offset(next))
+        {
+            warn!(%partition, next, %error, "left a partition out of the group's offsets");
         }
-        if list.count() == 0 {
-            return;
-        }
-        if let Err(error) = self.consumer.commit(&list, CommitMode::Async) {
-            log_answer(&Err(error), &list);
-        }
+    }
+    if list.count() == 0 {
+        return;
+    }
+    if let Err(error) = consumer.commit(&list, CommitMode::Async) {
+        log_answer(&Err(error), &list);
     }
 }
 

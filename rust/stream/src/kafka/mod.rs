@@ -9,8 +9,8 @@
 //! * Unread records stay bounded by the memory given in [`KafkaSettings::queue_bytes`]; whoever stops reading a
 //!   [`BatchQueue`] stops its fetching too.
 //!
-//! What it does not do: decide what to do about a gap, a re-created topic or a record that cannot be decoded; and
-//! group membership: partitions are assigned by the caller.
+//! What it does not do: decide what to do about a gap, a re-created topic or a record that cannot be decoded.
+//! Partitions are assigned by the caller; a consumer group may say which ([`membership`]), never from where.
 //!
 //! All `unsafe` is in [`batch`] (reading) and `admin` (topic ids and offsets), because the `rdkafka` crate has
 //! no binding for these. Calls that wait for a broker block their thread: use `spawn_blocking` from async code.
@@ -20,6 +20,7 @@ pub mod batch;
 pub mod client;
 pub mod group;
 pub mod identity;
+pub mod membership;
 mod options;
 pub mod position;
 #[cfg(test)]
@@ -130,6 +131,12 @@ pub enum KafkaError {
         /// librdkafka's words.
         reason: String,
     },
+    /// The group's coordinator will not have us.
+    #[error("the consumer group refused this worker: {reason}")]
+    GroupRefused {
+        /// The coordinator's words.
+        reason: String,
+    },
     /// A record came where none may come; a programming error that must not lose records silently.
     #[error("a record of {partition} at offset {offset} arrived outside of the assigned queues")]
     UnexpectedRecord {
@@ -151,6 +158,7 @@ impl KafkaError {
             | Self::ClientNotCreated { .. }
             | Self::AssignmentFailed { .. }
             | Self::ClientDead { .. }
+            | Self::GroupRefused { .. }
             | Self::UnexpectedRecord { .. } => false,
         }
     }

@@ -18,7 +18,7 @@ const OWN_SETTINGS: [(&str, &str); 4] = [
 ];
 
 /// Options that would break exactly-once, with the reason; they have the values of [`FIXED`] or librdkafka's default.
-const REFUSED: [(&str, &str); 9] = [
+const REFUSED: [(&str, &str); 11] = [
     (
         "enable.auto.commit",
         "the table alone knows what was stored; group offsets are only a hint, written after a commit",
@@ -35,6 +35,14 @@ const REFUSED: [(&str, &str); 9] = [
         "without it the end of a log that closes with an aborted transaction is never seen",
     ),
     ("allow.auto.create.topics", "a mistyped topic must be an error, not a new empty topic"),
+    (
+        "partition.assignment.strategy",
+        "a rebalance must take every partition back before it gives any out (`--assignment group`)",
+    ),
+    (
+        "group.protocol",
+        "a rebalance must take every partition back before it gives any out (`--assignment group`)",
+    ),
     ("consume.callback.max.messages", "records are taken in batches, not by callback"),
     ("test.mock.num.brokers", "it replaces the brokers by an empty mock"),
 ];
