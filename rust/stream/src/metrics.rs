@@ -22,6 +22,8 @@ use crate::report::Committed;
 pub mod name {
     /// Records in the log that are not in the table, by topic and partition.
     pub const LAG_RECORDS: &str = "streamify_kafka_lag_records";
+    /// Seconds until the topic's retention may delete the first record that is not in the table, by topic and partition.
+    pub const HEADROOM: &str = "streamify_retention_headroom_seconds";
     /// Age of the newest record in the table, by topic.
     pub const LAG_SECONDS: &str = "streamify_lag_seconds";
     /// Records read and not in a table yet.
@@ -34,7 +36,7 @@ pub mod name {
     pub const COMMIT_SECONDS: &str = "streamify_commit_seconds";
     /// Commits by result: `ok`, `conflict`, `unknown`, `fenced`, `failed`.
     pub const COMMITS: &str = "streamify_commits";
-    /// Records in the dead-letter table, by reason.
+    /// Records in the dead-letter table, by topic and reason.
     pub const DEAD_LETTERS: &str = "streamify_dlq_records";
     /// Bytes of the data files of a commit, divided by their number.
     pub const FILE_BYTES: &str = "streamify_file_bytes";
@@ -70,7 +72,8 @@ struct ResultLabel {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ReasonLabel {
+struct DeadLetterLabels {
+    topic: String,
     reason: &'static str,
 }
 
@@ -79,13 +82,14 @@ type FloatGauge = Gauge<f64, AtomicU64>;
 /// All metrics of a run.
 pub struct Metrics {
     lag_records: Family<PartitionLabels, Gauge>,
+    headroom: Family<PartitionLabels, FloatGauge>,
     lag_seconds: Family<TopicLabel, FloatGauge>,
     uncommitted: Gauge<i64, AtomicI64>,
     freshness: Family<TableLabel, FloatGauge>,
     event_to_snapshot: Histogram,
     commit_seconds: Histogram,
     commits: Family<ResultLabel, Counter>,
-    dead_letters: Family<ReasonLabel, Counter>,
+    dead_letters: Family<DeadLetterLabels, Counter>,
     file_bytes: Histogram,
     unaccounted: Gauge<i64, AtomicI64>,
     received: Vec<Counter>,
@@ -102,6 +106,8 @@ struct Instants {
     newest: Option<i64>,
     /// Up to here it is complete.
     valid_through: Option<i64>,
+    /// The same by partition.
+    by_partition: BTreeMap<i32, i64>,
 }
 
 impl Metrics {
@@ -110,6 +116,7 @@ impl Metrics {
         let received = Family::<TopicLabel, Counter>::default();
         let metrics = Self {
             lag_records: Family::default(),
+            headroom: Family::default(),
             lag_seconds: Family::default(),
             uncommitted: Gauge::default(),
             freshness: Family::default(),
@@ -133,6 +140,11 @@ impl Metrics {
             "Records in the log that are not in the table",
             m.lag_records.clone(),
         );
+        registry.register(
+            name::HEADROOM,
+            "Until the topic's retention may delete a record that is not in the table",
+            m.headroom.clone(),
+        );
         registry.register(name::LAG_SECONDS, "Age of the newest record in the table", m.lag_seconds.clone());
         registry.register(name::UNCOMMITTED, "Records read and not in a table yet", m.uncommitted.clone());
         registry.register(
@@ -149,7 +161,7 @@ impl Metrics {
         registry.register(name::COMMITS, "Commits by result", m.commits.clone());
         registry.register(
             name::DEAD_LETTERS,
-            "Records in the dead-letter table, by reason",
+            "Records in the dead-letter table, by topic and reason",
             m.dead_letters.clone(),
         );
         registry.register(name::FILE_BYTES, "Mean size of the data files of a commit", m.file_bytes.clone());
@@ -187,7 +199,8 @@ impl Metrics {
         self.unaccounted.inc_by(committed.ledger.unaccounted());
         self.rows.get_or_create(&TableLabel { table: table.to_owned() }).inc_by(committed.ledger.rows);
         for (reason, number) in &committed.dead_by_reason {
-            self.dead_letters.get_or_create(&ReasonLabel { reason }).inc_by(*number);
+            let labels = DeadLetterLabels { topic: committed.topic.clone(), reason };
+            self.dead_letters.get_or_create(&labels).inc_by(*number);
         }
         if let Some(mean) = committed.num_bytes.checked_div(committed.num_files) {
             self.file_bytes.observe(mean as f64);
@@ -201,6 +214,9 @@ impl Metrics {
         let entry = instants.entry((committed.topic.clone(), table.to_owned())).or_default();
         entry.newest = entry.newest.max(committed.timestamps_ms.map(|(_, newest)| newest));
         entry.valid_through = committed.valid_through_ms.or(entry.valid_through);
+        let valid =
+            committed.partitions.iter().filter_map(|cut| Some((cut.partition, cut.valid_through_ms?)));
+        entry.by_partition.extend(valid);
     }
 
     /// Counts a commit that did not land.
@@ -222,10 +238,25 @@ impl Metrics {
         self.lag_records.get_or_create(&labels).set(records);
     }
 
+    /// Sets how long a partition's first uncommitted record is safe: it is not older than the newest committed one, and
+    /// `retention_ms` is the least time it is kept. Below 0 records are being lost. Without lag nothing is at risk.
+    pub fn headroom(&self, topic: &str, partition: i32, lag: i64, retention_ms: i64, now_ms: i64) {
+        let instants = self.instants.lock().unwrap_or_else(PoisonError::into_inner);
+        let of_topic = instants.iter().find(|((known, _), _)| known == topic);
+        let valid = of_topic.and_then(|(_, instants)| instants.by_partition.get(&partition));
+        let left_ms = match (lag, valid) {
+            (0, _) => retention_ms,
+            (_, Some(valid)) => valid + retention_ms - now_ms,
+            (_, None) => return,
+        };
+        let labels = PartitionLabels { topic: topic.to_owned(), partition };
+        self.headroom.get_or_create(&labels).set(left_ms as f64 / 1000.0);
+    }
+
     /// Brings the gauges that are ages up to date.
     pub fn tick(&self, now_ms: i64, budget_used: usize) {
         self.budget_used.set(i64::try_from(budget_used).unwrap_or(i64::MAX));
-        for ((topic, table), Instants { newest, valid_through }) in
+        for ((topic, table), Instants { newest, valid_through, .. }) in
             self.instants.lock().unwrap_or_else(PoisonError::into_inner).iter()
         {
             if let Some(newest) = newest {
@@ -243,4 +274,29 @@ impl Metrics {
 /// Seconds between two instants in ms, never below 0: clocks of two machines differ.
 fn age(now_ms: i64, then_ms: i64) -> f64 {
     (now_ms - then_ms).max(0) as f64 / 1000.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn headroom_is_what_retention_leaves_of_the_first_uncommitted_record() {
+        let metrics = Metrics::new(&mut Registry::default(), &["t".to_owned()]);
+        let entry = Instants { by_partition: BTreeMap::from([(3, 1_000_000)]), ..Instants::default() };
+        metrics.instants.lock().unwrap().insert(("t".to_owned(), "bronze_t".to_owned()), entry);
+        let read = |partition| {
+            let labels = PartitionLabels { topic: "t".to_owned(), partition };
+            metrics.headroom.get(&labels).map(|gauge| gauge.get())
+        };
+
+        metrics.headroom("t", 3, 7, 60_000, 1_010_000);
+        assert_eq!(read(3), Some(50.0));
+        metrics.headroom("t", 3, 7, 60_000, 1_070_000);
+        assert_eq!(read(3), Some(-10.0), "records are being lost");
+        metrics.headroom("t", 3, 0, 60_000, 1_070_000);
+        assert_eq!(read(3), Some(60.0), "nothing is at risk");
+        metrics.headroom("t", 4, 7, 60_000, 1_070_000);
+        assert_eq!(read(4), None, "nothing is known before the first commit");
+    }
 }

@@ -6,18 +6,14 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
 
-use rdkafka::admin::{AdminClient, AdminOptions, ResourceSpecifier};
-use rdkafka::client::DefaultClientContext;
 use tokio::runtime::Handle;
 use tracing::{info, warn};
 
 use crate::error::StreamError;
+use crate::kafka::config::topic_configs;
 use crate::kafka::{KafkaSettings, Run, TopicPartition};
 use crate::settings::Policy;
-
-const ASK_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Decides about skips.
 pub struct Skips {
@@ -54,30 +50,17 @@ impl Skips {
         if let Some(known) = compacted.get(topic) {
             return *known;
         }
-        let is_compacted = self.runtime.block_on(self.ask(topic)).unwrap_or_else(|problem| {
-            warn!(topic, problem, "failed to ask whether the topic is compacted, taking it as not compacted");
-            false
-        });
+        let asked = self.runtime.block_on(topic_configs(&self.settings, &[topic]));
+        let is_compacted = match asked {
+            Ok(configs) => configs.get(topic).is_some_and(|config| config.is_compacted),
+            Err(error) => {
+                warn!(topic, %error, "failed to ask whether the topic is compacted, taking it as not compacted");
+                false
+            }
+        };
         info!(topic, is_compacted, "offsets without a record were seen");
         compacted.insert(topic.to_owned(), is_compacted);
         is_compacted
-    }
-
-    async fn ask(&self, topic: &str) -> Result<bool, String> {
-        let config = self.settings.client_config().map_err(|error| error.to_string())?;
-        let client: AdminClient<DefaultClientContext> = config.create().map_err(|error| error.to_string())?;
-        let options = AdminOptions::new().request_timeout(Some(ASK_TIMEOUT));
-        let answers = client
-            .describe_configs([&ResourceSpecifier::Topic(topic)], &options)
-            .await
-            .map_err(|error| error.to_string())?;
-        for answer in answers {
-            let config = answer.map_err(|code| code.to_string())?;
-            if let Some(policy) = config.get("cleanup.policy").and_then(|entry| entry.value.as_deref()) {
-                return Ok(policy.contains("compact"));
-            }
-        }
-        Err("the broker told no `cleanup.policy`".to_owned())
     }
 }
 

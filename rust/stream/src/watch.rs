@@ -1,7 +1,8 @@
 //! Looks after a running session: are the brokers there, has a topic changed, how far behind are we.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::convert::Infallible;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::time::{Instant, interval, sleep};
@@ -10,6 +11,7 @@ use tracing::{info, warn};
 use crate::budget::Budget;
 use crate::clock;
 use crate::error::StreamError;
+use crate::kafka::config::topic_configs;
 use crate::kafka::{KafkaClient, Server, TopicIdentity, TopicPartition};
 use crate::metrics::Metrics;
 use crate::report::Report;
@@ -17,8 +19,13 @@ use crate::start::blocking;
 
 const TICK: Duration = Duration::from_secs(1);
 const ASK_INTERVAL: Duration = Duration::from_secs(10);
+/// People change retention rarely.
+const RETENTION_INTERVAL: Duration = Duration::from_secs(600);
 const ASK_AGAIN: Duration = Duration::from_secs(2);
 const ASK_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long each topic keeps its records, in ms; topics that keep them for ever are left out.
+type Retention = BTreeMap<String, i64>;
 
 /// What is watched.
 pub struct Watch<'a> {
@@ -46,13 +53,15 @@ impl Watch<'_> {
     /// # Errors
     /// The client has died, or the brokers were away for longer than the limit.
     pub async fn run(&self) -> Result<(), StreamError> {
+        let retention = Mutex::default();
         tokio::select! {
-            ended = self.serve() => ended,
+            ended = self.serve(&retention) => ended,
             changed = self.ask() => changed,
+            never = self.ask_retention(&retention) => match never {},
         }
     }
 
-    async fn serve(&self) -> Result<(), StreamError> {
+    async fn serve(&self, retention: &Mutex<Retention>) -> Result<(), StreamError> {
         let mut tick = interval(TICK);
         loop {
             tick.tick().await;
@@ -67,15 +76,42 @@ impl Watch<'_> {
                     retryable: true,
                 });
             }
-            self.metrics.tick(clock::now_us() / 1000, self.budget.used());
+            let now_ms = clock::now_us() / 1000;
+            self.metrics.tick(now_ms, self.budget.used());
             let committed = self.report.next_offsets();
             for partition in self.partitions {
                 let end = self.client.cached_high_watermark(partition);
                 let next = committed.get(&(partition.topic.clone(), partition.partition));
                 if let (Some(end), Some(next)) = (end, next) {
-                    self.metrics.lag(&partition.topic, partition.partition, (end - next).max(0));
+                    let lag = (end - next).max(0);
+                    self.metrics.lag(&partition.topic, partition.partition, lag);
+                    let kept = retention
+                        .lock()
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .get(&partition.topic)
+                        .copied();
+                    if let Some(kept) = kept {
+                        self.metrics.headroom(&partition.topic, partition.partition, lag, kept, now_ms);
+                    }
                 }
             }
+        }
+    }
+
+    /// Keeps up with how long the topics keep their records; where that cannot be known, the metric is left out.
+    async fn ask_retention(&self, retention: &Mutex<Retention>) -> Infallible {
+        sleep(ASK_INTERVAL).await;
+        loop {
+            let topics: Vec<&str> = self.identities.keys().map(String::as_str).collect();
+            match topic_configs(self.client.settings(), &topics).await {
+                Ok(configs) => {
+                    let known =
+                        configs.into_iter().filter_map(|(topic, config)| Some((topic, config.retention_ms?)));
+                    *retention.lock().unwrap_or_else(PoisonError::into_inner) = known.collect();
+                }
+                Err(error) => warn!(%error, "failed to ask how long the topics keep their records"),
+            }
+            sleep(RETENTION_INTERVAL).await;
         }
     }
 

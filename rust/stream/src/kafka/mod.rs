@@ -18,6 +18,7 @@
 mod admin;
 pub mod batch;
 pub mod client;
+pub mod config;
 pub mod group;
 pub mod identity;
 pub mod membership;
