@@ -1,6 +1,7 @@
 """Known ways to lose or double records that need a real broker to show; numbers as in docs/adr/0002-exactly-once.md."""
 
 import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -152,6 +153,40 @@ def test_the_topics_own_type_errors_stay_with_their_bytes(pipeline: Pipeline) ->
     assert pipeline.sessions() == [1, 3]
     assert [(letter["offset"], letter["reason"]) for letter in letters] == [(1, "wrong_type")]
     assert b'"no number"' in letters[0]["value"]
+
+
+def _places(pipeline: Pipeline) -> tuple[list[int], list[int]]:
+    """Offsets of the rows and of the dead letters."""
+    rows = pipeline.table().scan(selected_fields=("_kafka_offset",)).to_arrow()["_kafka_offset"].to_pylist()
+    letters = open_catalog(pipeline.environment).load_table("streamify.bronze_dead_letters").scan(selected_fields=("offset",))
+    return sorted(rows), sorted(letters.to_arrow()["offset"].to_pylist())
+
+
+def test_dead_letters_whose_rows_did_not_land_stay_so_whatever_the_settings_say_by_then(pipeline: Pipeline) -> None:
+    pipeline.create_topic()
+    soon = int(time.time() * 1000) + 10 * 24 * 3600 * 1000
+    producer = pipeline.producer()
+    send(producer, [event(0), event(1, ts=soon), event(2, sessionId="no number"), event(3, ts=soon)])
+    bronze = f"streamify.{TABLE}"
+    # A bronze table that is gone is what a worker leaves that dies between its two commits: only the letters are there.
+    assert pipeline.run()[0] == 0
+    assert _places(pipeline) == ([0], [1, 2, 3])
+    open_catalog(pipeline.environment).drop_table(bronze)
+
+    code, log = pipeline.run("--max-event-time-ahead", "60d")
+
+    assert code == 0, log
+    assert _places(pipeline) == ([0], [1, 2, 3]), "a dead letter became a row as well"
+
+    send(producer, [event(4, ts=soon), event(5, sessionId="no number")])
+    assert pipeline.run("--max-event-time-ahead", "60d")[0] == 0
+    assert _places(pipeline) == ([0, 4], [1, 2, 3, 5])
+    open_catalog(pipeline.environment).drop_table(bronze)
+
+    code, log = pipeline.run()
+
+    assert code == 0, log
+    assert _places(pipeline) == ([0], [1, 2, 3, 4, 5]), "a row that is a dead letter now was lost"
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])

@@ -3,6 +3,7 @@
 //! * [`settings`] says where everything is, [`lake`] opens it and makes sure that a table exists with the wanted columns.
 //! * [`catalog`] has the two backends, REST and SQLite; each tries a commit once and reports truthfully what became of it.
 //! * [`commit`] is the only code that changes a table's contents, steered by the state machine of [`protocol`].
+//! * [`read`] reads the rows of a table as it stands.
 //! * [`storage`] reads and writes files, on S3 or on disk; [`files`] writes Parquet data files, [`schema`] maps columns.
 
 pub mod catalog;
@@ -10,6 +11,7 @@ pub mod commit;
 pub mod files;
 pub mod lake;
 pub mod protocol;
+pub mod read;
 pub mod schema;
 pub mod settings;
 pub mod storage;

@@ -8,7 +8,9 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use arrow::error::ArrowError;
 use streamify_core::dead_letter::DeadLetter;
-use streamify_core::{Contract, DecodeOptions, Decoder, PartitionKey, sort_batch, split_by_partition};
+use streamify_core::{
+    Contract, DecodeOptions, Decoder, PartitionKey, Reason, Rejection, sort_batch, split_by_partition,
+};
 
 use crate::budget::{Budget, Reservation};
 use crate::kafka::{Record, Run};
@@ -125,10 +127,7 @@ impl Collector {
     /// Decodes a record; what cannot be decoded becomes a dead letter.
     #[inline]
     pub fn push(&mut self, record: &Record<'_>, timestamp_ms: Option<i64>) {
-        if let Some(timestamp_ms) = timestamp_ms {
-            let (oldest, newest) = self.timestamps_ms.unwrap_or((timestamp_ms, timestamp_ms));
-            self.timestamps_ms = Some((oldest.min(timestamp_ms), newest.max(timestamp_ms)));
-        }
+        self.note_timestamp(timestamp_ms);
         if self.drop_next {
             self.drop_next = false;
             return;
@@ -147,8 +146,23 @@ impl Collector {
         }
     }
 
+    /// Takes a record that is in the dead-letter table already, for `reason`.
     #[cold]
-    fn bury(&mut self, record: &Record<'_>, timestamp_ms: Option<i64>, rejection: streamify_core::Rejection) {
+    pub fn push_buried(&mut self, record: &Record<'_>, timestamp_ms: Option<i64>, reason: Reason) {
+        self.note_timestamp(timestamp_ms);
+        self.bury(record, timestamp_ms, Rejection { reason, message: String::new() });
+    }
+
+    #[inline]
+    fn note_timestamp(&mut self, timestamp_ms: Option<i64>) {
+        if let Some(timestamp_ms) = timestamp_ms {
+            let (oldest, newest) = self.timestamps_ms.unwrap_or((timestamp_ms, timestamp_ms));
+            self.timestamps_ms = Some((oldest.min(timestamp_ms), newest.max(timestamp_ms)));
+        }
+    }
+
+    #[cold]
+    fn bury(&mut self, record: &Record<'_>, timestamp_ms: Option<i64>, rejection: Rejection) {
         let letter = DeadLetter {
             topic: self.contract.topic.clone(),
             partition: record.partition,

@@ -1,28 +1,33 @@
 //! The dead-letter table's committer, shared by all topics.
 //!
-//! Dead letters of a range are committed before the range's rows. If the worker dies in between, the range is read again
-//! and its dead letters come again: the table holds, per partition, the end of the last range that had any, and what lies
-//! below it is dropped here. So each is in the table once, and counted in the books of the bronze commit that lands.
+//! Dead letters of a range are committed before the range's rows. If the worker dies in between, the range is read again:
+//! the table holds, per partition, the end of the last range that had any, so where that lies above bronze's offset the
+//! letters between the two are looked up ([`known`]). What is among them stays a dead letter and is not written again,
+//! whatever contract or limits say by now; everything else is decided anew. So each offset is in one table once, and
+//! counted in the books of the bronze commit that lands.
 
 use std::collections::BTreeMap;
 
 use arrow::array::{AsArray, RecordBatch, UInt32Array};
 use arrow::compute::take_record_batch;
-use arrow::datatypes::Date32Type;
+use arrow::datatypes::{Date32Type, Int64Type};
 use arrow::error::ArrowError;
-use iceberg::spec::DataFile;
-use streamify_core::PartitionKey;
+use iceberg::expr::Reference;
+use iceberg::spec::{DataFile, Datum};
 use streamify_core::dead_letter::{self, DeadLetter};
 use streamify_core::state::{Change, SourceIdentity, Span, TableState};
+use streamify_core::{PartitionKey, Reason};
 use streamify_lake::DataFileWriter;
 use streamify_lake::commit::{Append, Appender};
 use tokio::sync::Mutex;
+use tracing::info;
 use uuid::Uuid;
 
 use crate::buffer::PartitionCut;
 use crate::clock;
 use crate::days::footer;
 use crate::error::StreamError;
+use crate::kafka::{Start, TopicPartition};
 
 /// What became of a range's dead letters.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -50,16 +55,52 @@ pub struct Origin {
     pub source: SourceIdentity,
 }
 
+/// The reasons of dead letters that are in the table already, by offset.
+pub type Letters = BTreeMap<i64, Reason>;
+
+/// Looks up the dead letters that an earlier attempt has committed without its rows: those of `start`'s partition, in the
+/// epoch of `origin`, from its offset on. Asks the store only if the table's state says that there may be some.
+///
+/// # Errors
+/// The table cannot be read.
+pub async fn known(table: &Appender, origin: &Origin, start: &Start) -> Result<Letters, StreamError> {
+    let partition = start.partition.partition;
+    if stored(table.state(), origin, partition).is_none_or(|end| end <= start.offset) {
+        return Ok(Letters::new());
+    }
+    let epoch = i32::try_from(origin.epoch).unwrap_or(i32::MAX);
+    let filter = Reference::new("topic")
+        .equal_to(Datum::string(&origin.topic))
+        .and(Reference::new("source_epoch").equal_to(Datum::int(epoch)))
+        .and(Reference::new("partition").equal_to(Datum::int(partition)))
+        .and(Reference::new("offset").greater_than_or_equal_to(Datum::long(start.offset)));
+    let batches = table.table().read(&["offset", "reason"], filter).await?;
+    let mut letters = Letters::new();
+    for batch in &batches {
+        let offsets =
+            batch.column_by_name("offset").and_then(|column| column.as_primitive_opt::<Int64Type>());
+        let reasons = batch.column_by_name("reason").and_then(|column| column.as_string_opt::<i32>());
+        let (Some(offsets), Some(reasons)) = (offsets, reasons) else { continue };
+        for (offset, reason) in offsets.values().iter().zip(reasons) {
+            // A code that this version does not know is still a dead letter.
+            letters.insert(*offset, reason.and_then(Reason::from_code).unwrap_or(Reason::NotJson));
+        }
+    }
+    info!(partition = %start.partition, from = start.offset, letters = letters.len(), "dead letters of an attempt whose rows did not land are kept");
+    Ok(letters)
+}
+
 /// The one committer of the table.
 #[derive(Debug)]
 pub struct DeadLetters {
     appender: Mutex<Appender>,
+    known: BTreeMap<TopicPartition, Letters>,
 }
 
 impl DeadLetters {
-    /// Wraps the table's appender.
-    pub fn new(appender: Appender) -> Self {
-        Self { appender: Mutex::new(appender) }
+    /// Wraps the table's appender; `known` are letters of this session's epochs that are in the table already.
+    pub fn new(appender: Appender, known: BTreeMap<TopicPartition, Letters>) -> Self {
+        Self { appender: Mutex::new(appender), known }
     }
 
     /// Puts the dead letters of a range into the table, those that are not there yet.
@@ -76,7 +117,7 @@ impl DeadLetters {
             return Ok(Buried::default());
         }
         let mut appender = self.appender.lock().await;
-        let (letters, num_known) = unknown(appender.state(), origin, letters);
+        let (letters, num_known) = unknown(&self.known, letters);
         let mut buried = Buried { num_records: num_known, num_known, ..Buried::default() };
         if letters.is_empty() {
             return Ok(buried);
@@ -96,9 +137,17 @@ impl DeadLetters {
 }
 
 /// Drops what the table has already; returns the rest and the number dropped.
-fn unknown(state: &TableState, origin: &Origin, mut letters: Vec<DeadLetter>) -> (Vec<DeadLetter>, u64) {
+fn unknown(
+    known: &BTreeMap<TopicPartition, Letters>,
+    mut letters: Vec<DeadLetter>,
+) -> (Vec<DeadLetter>, u64) {
     let num_all = letters.len();
-    letters.retain(|letter| stored(state, origin, letter.partition).is_none_or(|end| letter.offset >= end));
+    if !known.is_empty() {
+        letters.retain(|letter| {
+            let of_partition = known.get(&TopicPartition::new(letter.topic.clone(), letter.partition));
+            of_partition.is_none_or(|letters| !letters.contains_key(&letter.offset))
+        });
+    }
     let num_known = num_all - letters.len();
     (letters, num_known as u64)
 }
@@ -129,8 +178,9 @@ fn changes(
     let has_letters = |partition: i32| letters.iter().any(|letter| letter.partition == partition);
     let spans = partitions.iter().filter(|cut| has_letters(cut.partition)).map(|cut| {
         let expected = stored(state, origin, cut.partition);
-        let start = cut.run.from.max(expected.unwrap_or(cut.run.from));
-        (cut.partition, Span { expected, start, end: cut.run.to })
+        // The state may be ahead: letters of this range were committed before, and there are new ones among them.
+        let floor = expected.unwrap_or(cut.run.from);
+        (cut.partition, Span { expected, start: cut.run.from.max(floor), end: cut.run.to.max(floor) })
     });
     changes.push(Change::Advance {
         topic: origin.topic.clone(),
@@ -187,8 +237,6 @@ fn by_day(batch: &RecordBatch) -> Result<Vec<(i32, RecordBatch)>, ArrowError> {
 
 #[cfg(test)]
 mod tests {
-    use streamify_core::Reason;
-
     use super::*;
     use crate::kafka::Run;
 
@@ -230,12 +278,14 @@ mod tests {
     #[test]
     fn what_an_earlier_attempt_wrote_is_dropped_and_counted() {
         let state = after(&[letter(0, 5)], &[cut(0, 0, 10)], &TableState::default(), 0);
+        let known = BTreeMap::from([(TopicPartition::new("t", 0), Letters::from([(5, Reason::NotJson)]))]);
 
-        // Bronze did not land, so the range is read again, and a little further.
-        let (left, num_known) = unknown(&state, &origin(0), vec![letter(0, 5), letter(0, 12), letter(1, 3)]);
+        // Bronze did not land, so the range is read again, and a little further; offset 7 was a row then.
+        let again = vec![letter(0, 5), letter(0, 7), letter(0, 12), letter(1, 3)];
+        let (left, num_known) = unknown(&known, again);
 
         assert_eq!(num_known, 1);
-        assert_eq!(left.iter().map(|letter| letter.offset).collect::<Vec<_>>(), [12, 3]);
+        assert_eq!(left.iter().map(|letter| letter.offset).collect::<Vec<_>>(), [7, 12, 3]);
         let state = after(&left, &[cut(0, 0, 20), cut(1, 0, 4)], &state, 0);
         assert_eq!((state.next_offset("t", 0), state.next_offset("t", 1)), (Some(20), Some(4)));
     }
@@ -248,13 +298,19 @@ mod tests {
     }
 
     #[test]
-    fn a_new_epoch_is_followed_and_its_low_offsets_are_not_taken_for_known() {
+    fn new_letters_below_the_state_leave_it_where_it_is() {
         let state = after(&[letter(0, 5)], &[cut(0, 0, 10)], &TableState::default(), 0);
 
-        let (left, num_known) = unknown(&state, &origin(2), vec![letter(0, 1)]);
+        let state = after(&[letter(0, 3)], &[cut(0, 0, 4)], &state, 0);
 
-        assert_eq!((left.len(), num_known), (1, 0));
-        let state = after(&left, &[cut(0, 0, 2)], &state, 2);
+        assert_eq!(state.next_offset("t", 0), Some(10));
+    }
+
+    #[test]
+    fn a_new_epoch_is_followed() {
+        let state = after(&[letter(0, 5)], &[cut(0, 0, 10)], &TableState::default(), 0);
+
+        let state = after(&[letter(0, 1)], &[cut(0, 0, 2)], &state, 2);
         assert_eq!(state.topics["t"].current.epoch, 2);
         assert_eq!(state.next_offset("t", 0), Some(2));
     }

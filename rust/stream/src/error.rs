@@ -8,6 +8,7 @@ use streamify_core::contract::ContractError;
 use streamify_core::state::SourceIdentity;
 use streamify_lake::commit::CommitError;
 use streamify_lake::protocol::Refusal;
+use streamify_lake::read::ReadError;
 use streamify_lake::{FileError, LakeError};
 use streamify_pipes::PipesError;
 use streamify_runtime::{ExitCode, RuntimeError};
@@ -94,6 +95,9 @@ pub enum StreamError {
         #[source]
         source: LakeError,
     },
+    /// Rows of a table cannot be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
     /// A commit did not land.
     #[error(transparent)]
     Commit(#[from] CommitError),

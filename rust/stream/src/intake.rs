@@ -18,6 +18,7 @@ use crate::budget::Budget;
 use crate::buffer::{Collector, Cut, Delivery, GROUP_ROWS, PartitionCut};
 use crate::clock;
 use crate::control::Control;
+use crate::dead_letters::Letters;
 use crate::error::StreamError;
 use crate::kafka::{BatchQueue, Event, PartitionError, Position, Record, Start, TopicPartition};
 use crate::metrics::Metrics;
@@ -43,6 +44,8 @@ pub struct Assigned {
     pub start: i64,
     /// The end to reach, if the run is to end there.
     pub end: Option<i64>,
+    /// Records that are in the dead-letter table already, and stay dead letters.
+    pub letters: Letters,
 }
 
 impl Assigned {
@@ -102,6 +105,8 @@ struct Slot {
     newest_ms: Option<i64>,
     at_end: bool,
     behind: bool,
+    /// End of the offsets that may be in the dead-letter table already.
+    letters_end: i64,
 }
 
 struct Lane {
@@ -160,6 +165,7 @@ impl Intake {
                 newest_ms: None,
                 at_end: false,
                 behind: partition.end.is_some(),
+                letters_end: partition.letters.last_key_value().map_or(0, |(last, _)| last + 1),
                 collector,
                 assigned: partition,
             });
@@ -335,6 +341,12 @@ impl Books {
         slot.at_end = false;
         let lane = &mut self.lanes[slot.collector];
         lane.num_records += 1;
+        if record.offset < slot.letters_end
+            && let Some(reason) = slot.assigned.letters.get(&record.offset)
+        {
+            lane.collector.push_buried(record, timestamp_ms, *reason);
+            return;
+        }
         lane.collector.push(record, timestamp_ms);
     }
 
@@ -376,7 +388,7 @@ mod tests {
 
     fn assigned(topic: &str, partition: i32) -> Assigned {
         let partition = TopicPartition::new(topic, partition);
-        Assigned { partition, topic: 0, expected: None, start: 0, end: None }
+        Assigned { partition, topic: 0, expected: None, start: 0, end: None, letters: Letters::new() }
     }
 
     #[test]

@@ -150,7 +150,9 @@ fn spawn_lanes(
 ) -> Vec<IntakeTopic> {
     let settings = &frame.settings;
     let permits = Arc::new(Semaphore::new(settings.open_files));
-    let dead_letters = Arc::new(DeadLetters::new(dead_letters));
+    let known = shares.iter().flatten().filter(|one| !one.letters.is_empty());
+    let known = known.map(|one| (one.partition.clone(), one.letters.clone())).collect();
+    let dead_letters = Arc::new(DeadLetters::new(dead_letters, known));
     let num_topics = topics.len();
     let mut intake_topics = Vec::with_capacity(num_topics);
     for (index, topic) in topics.into_iter().enumerate() {

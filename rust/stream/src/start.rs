@@ -18,7 +18,7 @@ use tracing::info;
 use uuid::Uuid;
 
 use crate::broker;
-use crate::dead_letters::Origin;
+use crate::dead_letters::{Letters, Origin, known};
 use crate::error::StreamError;
 use crate::intake::Assigned;
 use crate::kafka::membership::{Held, Membership};
@@ -99,7 +99,10 @@ pub async fn prepare(
             continue;
         }
         let (topic, plan) = ready_topic(settings, Arc::clone(contract), appender, log).await?;
-        assigned.extend(assignments(settings, topics.len(), log, &plan));
+        for mut one in assignments(settings, topics.len(), log, &plan) {
+            one.letters = known(&dead_letters, &topic.origin, &one.start()).await?;
+            assigned.push(one);
+        }
         topics.push(topic);
     }
     Ok(Ready { topics, dead_letters, client, assigned, identities, held })
@@ -289,6 +292,7 @@ fn assignments(settings: &Settings, topic: usize, log: &Log, plan: &Plan) -> Vec
             expected: begin.expected,
             start: begin.start,
             end: log.bounds.get(partition).filter(|_| is_bounded).map(|bounds| bounds.stable_end),
+            letters: Letters::new(),
         })
         .collect()
 }

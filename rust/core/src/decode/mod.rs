@@ -169,6 +169,12 @@ impl Reason {
         Self::EventTimeOutOfRange,
     ];
 
+    /// Returns the reason with this code, if there is one.
+    #[must_use]
+    pub fn from_code(code: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|reason| reason.as_str() == code)
+    }
+
     /// Returns the code as it is stored.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
