@@ -6,6 +6,7 @@
 
 mod exactly_once;
 mod group;
+mod help;
 mod memory;
 mod outages;
 mod support;

@@ -1,0 +1,12 @@
+//! What `--help` says is an interface: a change of it must be seen.
+
+use clap::CommandFactory;
+use streamify_stream::cli::Cli;
+
+#[test]
+fn help_is_as_reviewed() {
+    // Values from the environment are shown behind the names; here they would be those of the tester.
+    let mut command = Cli::command().term_width(110).mut_args(|argument| argument.hide_env_values(true));
+
+    insta::assert_snapshot!(command.render_long_help().to_string());
+}
