@@ -30,7 +30,7 @@ const RUNTIME_END_LIMIT: Duration = Duration::from_millis(200);
 
 fn main() -> ProcessExitCode {
     let started = Instant::now();
-    allocator::limit_arenas();
+    allocator::bound_allocator();
     let cli = Cli::parse();
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .worker_threads(RUNTIME_THREADS)

@@ -63,7 +63,8 @@ pub struct KafkaSettings {
     /// Further librdkafka options (TLS, SASL, tuning); see [`options_from_env`](super::options_from_env).
     pub options: BTreeMap<String, String>,
     /// Bytes that records fetched and not yet read may hold, for all queues together, at least 4 MB.
-    /// One response per broker may come on top, at most a quarter of it.
+    /// One response per broker may come on top, at most an eighth (or 1 MB) as it is sent; decompressed it may be several times
+    /// as large.
     pub queue_bytes: u64,
     /// Number of [`BatchQueue`](super::BatchQueue)s that share `queue_bytes`, at least 1.
     pub num_queues: usize,
@@ -93,9 +94,9 @@ impl KafkaSettings {
     /// [`KafkaError::OptionRefused`] for a user's option that is ours; [`KafkaError::OptionInvalid`] for one that
     /// librdkafka does not know or whose value does not fit.
     pub fn client_config(&self) -> Result<ClientConfig, KafkaError> {
-        let fetch_bytes = (self.queue_bytes / 4).clamp(SMALLEST_FETCH_BYTES, LARGEST_FETCH_BYTES);
+        let fetch_bytes = (self.queue_bytes / 8).clamp(SMALLEST_FETCH_BYTES, LARGEST_FETCH_BYTES);
         let num_queues = u64::try_from(self.num_queues.max(1)).unwrap_or(1);
-        // librdkafka checks this bound per queue, and before a fetch only, hence the share and the response's quarter.
+        // librdkafka checks this bound per queue, and before a fetch only, hence the share and the response's part.
         let queue_kbytes = (self.queue_bytes.saturating_sub(fetch_bytes) / num_queues / 1024).max(1);
 
         let mut config = ClientConfig::new();
