@@ -169,6 +169,16 @@ def test_the_worker_reads_every_record(
     assert_secret(secure.password, result.stdout, result.stderr)
 
 
+def test_the_connection_of_a_group_member_logs_in_too(pipeline: Pipeline, secure: SecureListeners) -> None:
+    variables, _ = by_variables(scram_over_tls(secure))
+
+    result = read(pipeline, secure.address("SASL_SSL"), variables, "--assignment", "group", "--group-id", "secure")
+
+    assert result.returncode == 0, result.stderr
+    assert rows(pipeline) == records(pipeline.servers)
+    assert_secret(secure.password, result.stdout, result.stderr)
+
+
 @pytest.mark.parametrize("listener", ["SASL_SSL", "SASL_PLAINTEXT"])
 def test_the_client_librarys_own_trace_does_not_show_the_password(
     pipeline: Pipeline, secure: SecureListeners, listener: str
