@@ -19,7 +19,7 @@ PART ?= bronze
 SIZE ?= full
 SEED ?= 7
 
-SYSTEM_PACKAGES := build-essential cmake pkg-config libssl-dev zlib1g-dev python3-venv openjdk-17-jdk-headless maven
+SYSTEM_PACKAGES := build-essential cmake pkg-config libssl-dev openssl zlib1g-dev python3-venv openjdk-17-jdk-headless maven
 
 .PHONY: help setup build demo demo-stop ui test test-rust test-python lint format bench prove stack-up stack-down clean
 

@@ -165,6 +165,21 @@ def test_unknown_component_is_named(tmp_path: Path) -> None:
         Stack(tmp_path, StackOptions(only=("zookeeper",)))
 
 
+def test_secure_listeners_keep_their_ports_and_password_and_leave_those_of_the_plain_one(tmp_path: Path) -> None:
+    def described(*, secure_kafka: bool) -> Stack:
+        stack = Stack(tmp_path, StackOptions(only=("kafka",), secure_kafka=secure_kafka))
+        stack.save()
+        return stack
+
+    plain, first, second = described(secure_kafka=False), described(secure_kafka=True), described(secure_kafka=True)
+
+    assert plain.kafka.secure is None
+    assert first.kafka.secure is not None
+    assert first.kafka.secure == second.kafka.secure
+    assert first.kafka.ports[:2] == plain.kafka.ports
+    assert len(set(first.kafka.ports)) == 6
+
+
 def test_state_file_is_not_needed_to_ask_for_the_status(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "tools.stack", "--state", str(tmp_path / "none"), "status"]
     status: Any = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -13,6 +13,7 @@ from tools.stack.component import Component
 from tools.stack.errors import StackError
 from tools.stack.paths import JAVA, StatePaths
 from tools.stack.ports import LOOPBACK
+from tools.stack.secure import LISTENERS, SecureListeners
 
 # Small, single-node, quick to start; topics nobody created get four partitions, as in the embedded broker.
 PROPERTIES = {
@@ -44,10 +45,22 @@ class Kafka(Component):
     name: ClassVar[str] = "kafka"
     num_ports: ClassVar[int] = 2
 
-    def __init__(self, paths: StatePaths, ports: list[int], properties: dict[str, str] | None = None) -> None:
-        """Describes the node; `ports` are broker and controller, `properties` go over the defaults."""
+    def __init__(
+        self, paths: StatePaths, ports: list[int], properties: dict[str, str] | None = None, password: str | None = None
+    ) -> None:
+        """Describes the node.
+
+        Args:
+            paths: where it lives.
+            ports: broker and controller, then those of the secure listeners.
+            properties: go over the defaults.
+            password: of the user of the secure listeners; there are none without. The user is known to a broker that has
+                one from its first start only.
+        """
         super().__init__(paths, ports)
         self.properties = properties or {}
+        secure_ports = ports[self.num_ports :]
+        self.secure = SecureListeners(self.data / "secure", secure_ports, password) if password else None
         self._libraries = ""
 
     @property
@@ -58,19 +71,40 @@ class Kafka(Component):
     def prepare(self) -> None:
         """Fetches the jars, writes the configuration, formats the log folder once."""
         self._libraries = str(build.jars("kafka"))
-        broker, controller = (f"{LOOPBACK}:{port}" for port in self.ports)
-        properties = PROPERTIES | {
-            "controller.quorum.voters": f"1@{controller}",
-            "listeners": f"PLAINTEXT://{broker},CONTROLLER://{controller}",
-            "advertised.listeners": f"PLAINTEXT://{broker}",
-            "log.dirs": str(self.data / "logs"),
-        }
         self.data.mkdir(parents=True, exist_ok=True)
-        lines = [f"{key}={value}\n" for key, value in (properties | self.properties).items()]
-        (self.data / "server.properties").write_text("".join(lines), encoding="utf-8")
+        if self.secure:
+            self.secure.prepare()
+        lines = [f"{key}={value}\n" for key, value in (self._all_properties() | self.properties).items()]
+        self._write("server.properties", lines)
         if not (self.data / "logs" / "meta.properties").exists():
-            cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-            self.tool("kafka.tools.StorageTool", "format", f"--cluster-id={cluster}", "-c", "server.properties")
+            self._format()
+
+    def _all_properties(self) -> dict[str, str]:
+        broker, controller = (f"{LOOPBACK}:{port}" for port in self.ports[: self.num_ports])
+        listeners = [f"PLAINTEXT://{broker}"]
+        properties = PROPERTIES | {"controller.quorum.voters": f"1@{controller}", "log.dirs": str(self.data / "logs")}
+        if self.secure:
+            listeners += self.secure.urls()
+            protocols = ",".join(f"{name}:{protocol}" for name, protocol in LISTENERS.items())
+            properties["listener.security.protocol.map"] += f",{protocols}"
+            properties |= self.secure.properties()
+        properties["listeners"] = ",".join([*listeners, f"CONTROLLER://{controller}"])
+        properties["advertised.listeners"] = ",".join(listeners)
+        return properties
+
+    def _format(self) -> None:
+        cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+        arguments = ["format", f"--cluster-id={cluster}", "--config=server.properties"]
+        if self.secure:
+            arguments += self.secure.format_arguments()
+        # The tool takes its arguments from a file, one a line: a password on the command line could be read by everybody.
+        self._write("format.arguments", [f"{argument}\n" for argument in arguments])
+        self.tool("kafka.tools.StorageTool", "@format.arguments")
+
+    def _write(self, name: str, lines: list[str]) -> None:
+        file = self.data / name
+        file.touch(mode=0o600)
+        file.write_text("".join(lines), encoding="utf-8")
 
     def command(self) -> list[str]:
         """Returns the command line."""

@@ -24,6 +24,7 @@ from tools.stack.paths import StatePaths
 from tools.stack.ports import free_ports
 from tools.stack.processes import ProcessId
 from tools.stack.rest import RestFixture
+from tools.stack.secure import LISTENERS
 
 CLASSES: dict[str, type[Component]] = {component.name: component for component in (Kafka, Minio, RestFixture, GatewayComponent)}
 NEEDS = {"rest": ("minio",), "gateway": ("minio", "rest")}
@@ -34,13 +35,14 @@ class StackOptions:
     """What to start.
 
     `only`: names of components, what they need is added; `ports`: first port of a component by name, free ones
-    where none is given; `kafka_properties` and `gateway_options` go to the process; `bootstrap` creates catalog
-    and principals.
+    where none is given; `kafka_properties` and `gateway_options` go to the process; `secure_kafka` adds listeners
+    with TLS and logins, for a broker that starts for the first time; `bootstrap` creates catalog and principals.
     """
 
     only: tuple[str, ...] = ("kafka", "minio", "rest", "gateway")
     ports: dict[str, int] = field(default_factory=dict)
     kafka_properties: dict[str, str] = field(default_factory=dict)
+    secure_kafka: bool = False
     gateway_options: tuple[str, ...] = ()
     bootstrap: bool = True
 
@@ -58,6 +60,11 @@ class StackOptions:
             wanted.update(NEEDS.get(name, ()))
         return [name for name in CLASSES if name in wanted]
 
+    def num_ports(self, name: str) -> int:
+        """Returns how many ports a component has."""
+        more = len(LISTENERS) if self.secure_kafka and name == Kafka.name else 0
+        return CLASSES[name].num_ports + more
+
 
 class Stack:
     """The components of one state folder."""
@@ -70,7 +77,8 @@ class Stack:
         self._state: dict[str, Any] = self._load()
         ports = self._choose_ports()
         keys: dict[str, str] = self._state["credentials"]
-        self.kafka = Kafka(self.paths, ports.get("kafka", [0, 0]), self.options.kafka_properties)
+        password = keys["kafka_password"] if self.options.secure_kafka else None
+        self.kafka = Kafka(self.paths, ports.get("kafka", [0, 0]), self.options.kafka_properties, password)
         self.minio = Minio(self.paths, ports.get("minio", [0, 0]), keys["s3_access"], keys["s3_secret"])
         self.rest = RestFixture(self.paths, ports.get("rest", [0]), self.minio.endpoint)
         root = (keys["root_id"], keys["root_secret"])
@@ -88,22 +96,22 @@ class Stack:
     def _choose_ports(self) -> dict[str, list[int]]:
         """Returns the ports of all components: given ones, else those of the state file, else free ones."""
         ports: dict[str, list[int]] = self._state["ports"]
-        free = free_ports(sum(component.num_ports for component in CLASSES.values()))
+        free = free_ports(sum(self.options.num_ports(name) for name in CLASSES))
         for name in self.options.components():
-            count = CLASSES[name].num_ports
+            count = self.options.num_ports(name)
             first = self.options.ports.get(name)
             if first is not None and name not in self._state["processes"]:
                 ports[name] = [first + index for index in range(count)]
-            elif name not in ports:
-                ports[name] = [free.pop() for _ in range(count)]
+            elif len(ports.setdefault(name, [])) < count:
+                ports[name] += [free.pop() for _ in range(count - len(ports[name]))]
         return ports
 
     def _load(self) -> dict[str, Any]:
+        names = ("s3_access", "s3_secret", "root_id", "root_secret", "kafka_password")
+        credentials = {name: secrets.token_hex(12) for name in names}
         if self.paths.file.exists():
             loaded: dict[str, Any] = json.loads(self.paths.file.read_text(encoding="utf-8"))
-            return loaded
-        names = ("s3_access", "s3_secret", "root_id", "root_secret")
-        credentials = {name: secrets.token_hex(12) for name in names}
+            return loaded | {"credentials": credentials | loaded["credentials"]}
         return {"ports": {}, "processes": {}, "credentials": credentials}
 
     def save(self) -> None:

@@ -73,6 +73,9 @@ fn hint(error: &anyhow::Error) -> Option<&'static str> {
                  or `--bootstrap-servers`",
             );
         }
+        if let Some(error) = error.downcast_ref::<SinkError>() {
+            return error.hint();
+        }
         if error.is::<ProfileError>() {
             return Some(
                 "`streamify-generate profile` prints the built-in profile, with the format in its first lines",
@@ -177,7 +180,10 @@ fn destination(args: &RunArgs, run_id: String, stop: &CancellationToken) -> Resu
         run_id,
         follow: follow(args, is_embedded),
     };
-    let sink = KafkaSink::connect(settings, stop.clone())?;
+    let sink = KafkaSink::connect(settings, stop.clone()).map_err(|error| match error {
+        SinkError::KafkaOption { .. } => bad_settings(error),
+        error => error.into(),
+    })?;
     let place =
         if is_embedded { format!("the embedded broker at {servers}") } else { format!("Kafka at {servers}") };
     Ok((Box::new(sink), place))

@@ -8,6 +8,7 @@ pub mod files;
 pub mod follow;
 pub mod kafka;
 mod partition;
+mod reach;
 mod topics;
 
 use std::{path::PathBuf, time::Duration};
@@ -69,6 +70,14 @@ pub enum SinkError {
         #[source]
         source: std::io::Error,
     },
+    /// librdkafka does not know an option, or its value does not fit.
+    #[error("invalid Kafka option `{option}`: {reason}")]
+    KafkaOption {
+        /// The option as given.
+        option: String,
+        /// librdkafka's words; the value is not among them.
+        reason: String,
+    },
     /// librdkafka refused the settings.
     #[error("failed to set up a Kafka client for `{servers}`")]
     KafkaSettings {
@@ -77,6 +86,24 @@ pub enum SinkError {
         /// Which option, and why.
         #[source]
         source: Box<KafkaError>,
+    },
+    /// Nobody answered in time.
+    #[error("no broker answered at `{servers}` within {seconds} s{}", last(last_problem.as_deref()))]
+    BrokersUnreachable {
+        /// Bootstrap servers.
+        servers: String,
+        /// How long it was waited.
+        seconds: u64,
+        /// What the client library said last.
+        last_problem: Option<String>,
+    },
+    /// A login or a certificate was refused, by the broker or by us.
+    #[error("the login at `{servers}` failed: {reason}")]
+    LoginRefused {
+        /// Bootstrap servers.
+        servers: String,
+        /// What the client library said.
+        reason: String,
     },
     /// No answer about a topic.
     #[error("topic `{topic}` did not become available at `{servers}` within {seconds} s")]
@@ -152,9 +179,18 @@ impl SinkError {
     pub fn hint(&self) -> Option<&'static str> {
         match self {
             Self::FileExists { .. } => Some("name another folder, or add `--overwrite`"),
-            Self::KafkaSettings { .. } => Some("see `--kafka-option`; options are librdkafka's"),
+            Self::KafkaOption { .. } | Self::KafkaSettings { .. } => {
+                Some("see `--kafka-option`; options are librdkafka's")
+            }
+            Self::BrokersUnreachable { .. } => Some(
+                "is the broker up? check `--bootstrap-servers`, and `security.protocol` if it wants TLS or a login",
+            ),
+            Self::LoginRefused { .. } => Some(
+                "check `sasl.mechanism`, `sasl.username`, `sasl.password`, and `ssl.ca.location` for the broker's \
+                 certificate",
+            ),
             Self::TopicUnavailable { .. } => Some(
-                "is the broker up? check `--bootstrap-servers`; create the topic where auto-creation is off",
+                "create the topic where auto-creation is off, or give the user the right to create topics",
             ),
             Self::ReaderStalled { .. } => Some(
                 "start the reader (for instance by materializing `bronze_streaming_job`), name its group with \
@@ -166,4 +202,8 @@ impl SinkError {
             _ => None,
         }
     }
+}
+
+fn last(problem: Option<&str>) -> String {
+    problem.map_or_else(String::new, |text| format!(" (last error: {text})"))
 }

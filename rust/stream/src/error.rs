@@ -255,7 +255,7 @@ impl StreamError {
         let text = match self {
             Self::Commit(error) => return error.hint().map(|hint| hint.to_string()),
             Self::Kafka(KafkaError::BrokersUnreachable { .. }) => {
-                "check `KAFKA_BOOTSTRAP_SERVERS`, and that the brokers' advertised addresses can be reached from here; `--connect-timeout` says how long to wait"
+                "check `KAFKA_BOOTSTRAP_SERVERS`, that the brokers' advertised addresses can be reached from here, and, where they want TLS or a login, `STREAMIFY_KAFKA_SECURITY_PROTOCOL` and its companions; `--connect-timeout` says how long to wait"
             }
             Self::EmbeddedBrokerMissing { .. } => {
                 "start one with `streamify-generate broker` (or `make demo`), or name a real one by `KAFKA_BOOTSTRAP_SERVERS`"

@@ -17,6 +17,7 @@ use streamify_stream::cli::Cli;
 use streamify_stream::error::StreamError;
 use streamify_stream::report::Summary;
 use streamify_stream::settings::Settings;
+use streamify_stream::start::check_kafka_options;
 use streamify_stream::worker::Worker;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
@@ -88,6 +89,7 @@ async fn work(cli: Cli, started: Instant, pipes: Option<&Pipes>) -> Result<(), S
     let shutdown = shutdown_token()?;
     let (listen, summary_json) = (cli.metrics_listen, cli.summary_json.clone());
     let settings = cli.settings(std::env::vars())?;
+    check_kafka_options(&settings)?;
     let lake = lake_settings(&settings)?;
     info!(?settings, ?lake, version = env!("CARGO_PKG_VERSION"), "effective settings");
 

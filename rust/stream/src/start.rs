@@ -203,6 +203,16 @@ async fn kafka(settings: &Settings, contracts: &[Arc<Contract>]) -> Result<Conne
     Ok((client, cluster_id, identities))
 }
 
+/// Refuses Kafka options that the client library does not take: before anything is made, and before settings are shown,
+/// because what stands under a mistyped name is not known to be a secret.
+///
+/// # Errors
+/// The first option that does not fit.
+pub fn check_kafka_options(settings: &Settings) -> Result<(), StreamError> {
+    kafka_settings(settings, String::new()).client_config()?;
+    Ok(())
+}
+
 /// The Kafka client's settings for these brokers.
 pub fn kafka_settings(settings: &Settings, bootstrap_servers: String) -> KafkaSettings {
     let mut kafka = KafkaSettings::new(bootstrap_servers);

@@ -27,6 +27,7 @@ use super::{
     Record, Sink, SinkError,
     follow::{Unread, stored_ratio},
     partition::murmur2,
+    reach::await_broker,
     topics::{await_topic, base_config, create_missing_topics, refused},
 };
 use crate::event::Topic;
@@ -144,8 +145,10 @@ impl KafkaSink {
     /// Connects, creates the topics that do not exist, and looks how far the reader is.
     ///
     /// # Errors
-    /// [`SinkError::KafkaSettings`], [`SinkError::TopicUnavailable`], [`SinkError::KafkaRequest`].
+    /// Those of the first contact ([`SinkError::LoginRefused`] and its like), [`SinkError::TopicUnavailable`],
+    /// [`SinkError::KafkaRequest`].
     pub fn connect(settings: KafkaSettings, stop: CancellationToken) -> Result<Self, SinkError> {
+        await_broker(&settings, &stop)?;
         let refused = |source| refused(&settings.servers, source);
         let reports = Arc::new(Counters { follows: settings.follow.is_some(), ..Counters::default() });
         let producer: BaseProducer<Reports> =

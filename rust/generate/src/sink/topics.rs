@@ -21,9 +21,12 @@ use crate::event::Topic;
 const TOPIC_TIMEOUT: Duration = Duration::from_secs(30);
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Returns the error for settings that librdkafka does not take.
+/// Returns the error for settings that librdkafka does not take. The value of an option is left out, it may be a secret.
 pub(super) fn refused(servers: &str, source: KafkaError) -> SinkError {
-    SinkError::KafkaSettings { servers: servers.to_owned(), source: Box::new(source) }
+    match source {
+        KafkaError::ClientConfig(_, reason, option, _) => SinkError::KafkaOption { option, reason },
+        source => SinkError::KafkaSettings { servers: servers.to_owned(), source: Box::new(source) },
+    }
 }
 
 /// Returns what every client of the sink is configured with.
