@@ -131,7 +131,8 @@ impl Memory {
 
     /// Shares out a limit for the whole process.
     pub fn share(limit: u64) -> Self {
-        let free = limit.saturating_sub(Self::BASE).max(Self::LEAST_FREE);
+        // A sixth for the holes that buffers of changing sizes leave in the heap.
+        let free = (limit.saturating_sub(Self::BASE) / 6 * 5).max(Self::LEAST_FREE);
         // A larger queue reads no faster (one fetch in flight per broker is enough), it only takes from the buffers.
         let kafka_queue = (free / 6).clamp(4_000_000, 32_000_000);
         Self { kafka_queue: bytes(kafka_queue), pipeline: bytes(free - kafka_queue) }

@@ -19,6 +19,8 @@ mod admin;
 pub mod batch;
 pub mod client;
 pub mod config;
+#[cfg(test)]
+mod fuzz;
 pub mod group;
 pub mod identity;
 pub mod membership;

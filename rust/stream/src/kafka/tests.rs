@@ -430,6 +430,6 @@ fn read_ahead_is_shared_by_the_queues() {
 
     let config = settings.client_config().unwrap();
 
-    assert_eq!(config.get("fetch.max.bytes"), Some("8000000"));
-    assert_eq!(config.get("queued.max.messages.kbytes"), Some("11718"));
+    assert_eq!(config.get("fetch.max.bytes"), Some("4000000"));
+    assert_eq!(config.get("queued.max.messages.kbytes"), Some("13671"));
 }
