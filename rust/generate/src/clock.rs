@@ -11,6 +11,8 @@ use crate::{
 
 /// Seconds of a day.
 pub const DAY: i64 = 86_400;
+/// Seconds of a year, as rates count it.
+pub const YEAR_SECONDS: f64 = 365.0 * 86_400.0;
 const WEEK: i64 = 7 * DAY;
 /// 1970-01-03, the first Saturday.
 const FIRST_SATURDAY: i64 = 2 * DAY;

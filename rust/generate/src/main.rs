@@ -14,6 +14,7 @@ use clap::Parser;
 use streamify_generate::{
     broker::{self, BrokerError, BrokerFile, BrokerHome, Status},
     cli::{BrokerCommand, Cli, Command, RunArgs, Window, show_time},
+    pace::Pace,
     process,
     profile::{BUILTIN, Profile, ProfileError},
     run::{self, Delivery},
@@ -139,9 +140,10 @@ fn generate(args: &RunArgs) -> Result<ExitCode> {
     let (mut sink, place) = destination(args, settings.run_id(), &stop)?;
     let delivery = Delivery {
         key: args.key,
-        speed: args.speed,
+        pace: args.speed.map_or(Pace::Fastest, Pace::Compressed),
         max_events: args.max_events,
         duplicates: args.duplicates,
+        ..Delivery::default()
     };
     let mut progress = Progress::new(args.users, window.start_ms, window.end_ms);
     progress.preparing();

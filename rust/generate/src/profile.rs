@@ -82,6 +82,33 @@ pub struct Users {
     pub churned: String,
     /// Mean age of an account at the start, in days; 0: all registered at the start.
     pub registration_age_days: f64,
+    /// Greatest age of an account at the start, in days.
+    #[serde(default = "oldest_account")]
+    pub registration_age_max_days: f64,
+    /// Auth state of listeners who come later.
+    #[serde(default = "guest")]
+    pub new_auth: String,
+    /// Level of listeners who come later.
+    #[serde(default = "free")]
+    pub new_level: String,
+    /// New listeners a year, as a part of those there are.
+    #[serde(default)]
+    pub growth_rate: f64,
+    /// Part of the listeners who stop coming within a year, 0 to below 1.
+    #[serde(default)]
+    pub attrition_rate: f64,
+}
+
+fn oldest_account() -> f64 {
+    36_500.0
+}
+
+fn guest() -> String {
+    "Guest".to_owned()
+}
+
+fn free() -> String {
+    "free".to_owned()
 }
 
 /// Sizes of the synthetic catalogue.
@@ -271,6 +298,12 @@ fn check_ranges(file: &ProfileFile, origin: &str) -> Result<(), ProfileError> {
     check("weekend.scale_minutes", scale as f64, (0..=1440).contains(&scale), "0 to 1440")?;
     let age = users.registration_age_days;
     check("users.registration_age_days", age, (0.0..=36_500.0).contains(&age), "0 to 36500")?;
+    let age = users.registration_age_max_days;
+    check("users.registration_age_max_days", age, (0.0..=36_500.0).contains(&age), "0 to 36500")?;
+    let growth = users.growth_rate;
+    check("users.growth_rate", growth, (0.0..=1_000_000.0).contains(&growth), "0 to 1000000")?;
+    let attrition = users.attrition_rate;
+    check("users.attrition_rate", attrition, (0.0..1.0).contains(&attrition), "0 to below 1")?;
     size("catalogue.places", catalogue.places)?;
     size("catalogue.first_names", catalogue.first_names)?;
     size("catalogue.last_names", catalogue.last_names)?;

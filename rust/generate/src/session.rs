@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// Where a listener stands in a session.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Session {
     time: i64,
     song_end: i64,
@@ -22,7 +22,36 @@ pub struct Session {
     previous: Option<StateId>,
 }
 
+/// All there is to a session, for keeping it.
+#[derive(Clone, Copy, Debug)]
+pub struct SessionParts {
+    /// Time of the present event, in seconds since 1970.
+    pub time: i64,
+    /// When the last song ends, in seconds since 1970.
+    pub song_end: i64,
+    /// Number of the present event, from 0.
+    pub item: u32,
+    /// The song that plays or played last.
+    pub song: Option<u32>,
+    /// The present state.
+    pub state: StateId,
+    /// The page before, as the auth rule sees it.
+    pub previous: Option<StateId>,
+}
+
 impl Session {
+    /// Returns all there is to it.
+    pub fn parts(&self) -> SessionParts {
+        let Self { time, song_end, item, song, state, previous } = *self;
+        SessionParts { time, song_end, item, song, state, previous }
+    }
+
+    /// Returns the session with these parts.
+    pub fn from_parts(parts: SessionParts) -> Self {
+        let SessionParts { time, song_end, item, song, state, previous } = parts;
+        Self { time, song_end, item, song, state, previous }
+    }
+
     /// Begins a session of a listener of a group at `time`.
     pub fn begin(machine: &Machine, catalogue: &Catalogue, group: usize, time: i64, rng: &mut Rng) -> Self {
         let state = machine.draw_entry(group, rng);
