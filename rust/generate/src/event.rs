@@ -15,6 +15,10 @@ use crate::{
     step::Step,
 };
 
+/// Version of the fields that events have, in the header `schema_version` of each record: it changes when a field changes its
+/// meaning or goes away, not when one is added.
+pub const SCHEMA_VERSION: &str = "1";
+
 /// One of the four topics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Topic {

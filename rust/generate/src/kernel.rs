@@ -11,7 +11,7 @@ use crate::{
     arrivals::Arrivals,
     event::Chunk,
     model::Model,
-    pace::WallClock,
+    pace::{Pace, WallClock},
     shard::{Order, Shard, place_of},
     step::{SessionRef, Step},
 };
@@ -49,6 +49,26 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self { max_steps: SLICE_STEPS, max_span: MAX_SPAN, clock: None }
+    }
+}
+
+impl Limits {
+    /// Returns the limits of a run at some pace: what is waited for is not made long before.
+    pub fn of(pace: Pace, max_eps: Option<f64>, clock: &WallClock) -> Self {
+        let usual = Self::default();
+        let max_steps = max_eps.map_or(usual.max_steps, |eps| (eps as usize).clamp(1, usual.max_steps));
+        match pace {
+            Pace::Fastest => Self { max_steps, ..usual },
+            Pace::Compressed(speed) => {
+                Self { max_steps, max_span: (speed.ceil() as i64).clamp(1, usual.max_span), ..usual }
+            }
+            Pace::Live => Self { max_steps, clock: Some(clock.clone()), ..usual },
+        }
+    }
+
+    /// Returns whether there may be something to wait for.
+    pub fn is_paced(&self) -> bool {
+        self.clock.is_some() || self.max_span < MAX_SPAN || self.max_steps < SLICE_STEPS
     }
 }
 

@@ -15,6 +15,7 @@ pub mod checkpoint;
 pub mod cli;
 pub mod clock;
 pub mod event;
+pub mod holidays;
 pub mod kernel;
 pub mod machine;
 pub mod model;

@@ -23,8 +23,10 @@ use crate::{
     step::Step,
 };
 
-/// Chunks made ahead, per thread.
+/// Chunks made ahead, per thread: as many as keep the reader busy while the next slice is lived.
 const AHEAD: usize = 16;
+/// The same where the reader waits for the clock, so that a state that is asked for comes soon.
+const AHEAD_PACED: usize = 2;
 
 type Task = Box<dyn FnOnce() + Send>;
 
@@ -66,8 +68,9 @@ impl Pipeline {
         num_threads: usize,
         keeps_state: bool,
     ) -> Self {
+        let ahead = if limits.is_paced() { AHEAD_PACED } else { AHEAD };
         let (task_tx, task_rx) = unbounded::<Task>();
-        let (delivery_tx, delivery_rx) = bounded(AHEAD * num_threads);
+        let (delivery_tx, delivery_rx) = bounded(ahead * num_threads);
         let (spare_tx, spare_rx) = unbounded();
         let wishes = Arc::new(Wishes { keeps_state, ..Wishes::default() });
         let mut threads: Vec<JoinHandle<()>> = (0..num_threads)

@@ -3,14 +3,22 @@
 //! A [`Profile`] is only ever a checked one: parsing names the file and the line of a mistake in the form, and the state,
 //! page or key of a mistake in the meaning. The state machine in it is compiled by [`crate::machine`].
 
+mod eventsim;
+
 use std::{collections::BTreeMap, path::Path};
 
 use serde::{Deserialize, Serialize};
 
-use crate::machine::{Machine, MachineError};
+use crate::{
+    holidays::Holidays,
+    machine::{Machine, MachineError},
+};
 
 /// The profiles that come with the program, as (name, text).
-pub const BUILTIN: &[(&str, &str)] = &[("example", include_str!("../profiles/example.toml"))];
+pub const BUILTIN: &[(&str, &str)] = &[
+    ("example", include_str!("../profiles/example.toml")),
+    ("engagement", include_str!("../profiles/engagement.toml")),
+];
 
 /// A checked profile.
 #[derive(Clone, Debug)]
@@ -31,7 +39,42 @@ pub struct Profile {
     pub catalogue: CatalogueSize,
     /// The pages and how one leads to the next.
     pub machine: Machine,
+    /// What the file says that is no matter of behaviour.
+    pub suggestions: Suggestions,
     canonical: Vec<u8>,
+}
+
+/// What an Eventsim configuration says about a run, for where the command line says nothing.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Suggestions {
+    /// Where all randomness comes from.
+    pub seed: Option<u64>,
+    /// Listeners at the start.
+    pub num_users: Option<u32>,
+    /// Number of the first listener.
+    pub first_user_id: Option<u64>,
+    /// Start of the window.
+    pub start: Option<String>,
+    /// End of the window.
+    pub end: Option<String>,
+    /// Label on events that name the listener.
+    pub tag: Option<String>,
+    /// Keys that mean nothing here.
+    pub ignored: Vec<String>,
+}
+
+/// What the command line changes in a profile.
+#[derive(Clone, Debug, Default)]
+pub struct Overrides {
+    /// [`Users::growth_rate`].
+    pub growth_rate: Option<f64>,
+    /// [`Users::attrition_rate`].
+    pub attrition_rate: Option<f64>,
+    /// [`Weekend::holidays`].
+    pub holidays: Option<String>,
+    /// Whether accounts are as old as Eventsim makes them: `growth_rate` years on average (it means the gap between two
+    /// arrivals), five at most; without growth all were made at the start.
+    pub eventsim_registration: bool,
 }
 
 /// Mean gaps.
@@ -56,7 +99,7 @@ pub struct Daily {
     pub quietest_hour: f64,
 }
 
-/// Saturday and Sunday.
+/// Saturday, Sunday and holidays.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Weekend {
@@ -66,6 +109,9 @@ pub struct Weekend {
     pub offset_minutes: i64,
     /// Minutes the change takes.
     pub scale_minutes: i64,
+    /// Whose holidays count as weekends, as a country code; empty: nobody's.
+    #[serde(default)]
+    pub holidays: String,
 }
 
 /// The first listeners.
@@ -203,6 +249,53 @@ pub enum ProfileError {
         /// The range in words.
         expected: &'static str,
     },
+    /// Neither TOML nor Eventsim's JSON; the source names line and column.
+    #[error("Eventsim configuration `{origin}` is not well formed")]
+    MalformedJson {
+        /// Path.
+        origin: String,
+        /// Line, column and cause.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// Sessions that begin where nothing leads on, nor to.
+    #[error("profile `{origin}`: sessions begin at states that never occur in `transitions`: {states}")]
+    UnknownInitialStates {
+        /// Path.
+        origin: String,
+        /// All of them.
+        states: String,
+    },
+    /// A page that answers in two ways.
+    #[error("profile `{origin}`: page `{page}` is `{one}` in one state and `{other}` in another")]
+    TwoAnswers {
+        /// Path.
+        origin: String,
+        /// The page.
+        page: String,
+        /// Method and status.
+        one: String,
+        /// Method and status.
+        other: String,
+    },
+    /// A country nobody knows the holidays of.
+    #[error("profile `{origin}`: no holidays are known for `{country}` (known: {known}; empty for none)")]
+    UnknownHolidays {
+        /// Name or path.
+        origin: String,
+        /// As given.
+        country: String,
+        /// Codes that would work.
+        known: String,
+    },
+    /// A growing population whose newcomers could begin no session.
+    #[error("profile `{origin}`: new listeners come as `{group}`, which has no entry page")]
+    NoNewcomers {
+        /// Name or path.
+        origin: String,
+        /// Auth and level.
+        group: String,
+    },
     /// A state machine that cannot run.
     #[error("profile `{origin}` has a state machine that cannot run")]
     States {
@@ -226,16 +319,16 @@ impl Profile {
         }
     }
 
-    /// Returns the built-in profile `name`, or else the one in the file `name`.
+    /// Returns the built-in profile `name`, or else the one in the file `name`, TOML or Eventsim's JSON.
     ///
     /// # Errors
     /// Any [`ProfileError`].
-    pub fn load(name: &str) -> Result<Self, ProfileError> {
-        if BUILTIN.iter().any(|(builtin, _)| *builtin == name) {
-            return Self::builtin(name);
+    pub fn load(name: &str, overrides: &Overrides) -> Result<Self, ProfileError> {
+        if let Some((_, text)) = BUILTIN.iter().find(|(builtin, _)| *builtin == name) {
+            return Self::parse_with(text, name, overrides);
         }
         let text = std::fs::read_to_string(Path::new(name)).map_err(|source| unreadable(name, source))?;
-        Self::parse(&text, name)
+        Self::parse_with(&text, name, overrides)
     }
 
     /// Parses and checks a profile; `origin` is what messages call it.
@@ -243,17 +336,36 @@ impl Profile {
     /// # Errors
     /// All but [`ProfileError::Unreadable`].
     pub fn parse(text: &str, origin: &str) -> Result<Self, ProfileError> {
-        let file: ProfileFile = toml::from_str(text).map_err(|source| ProfileError::Malformed {
-            origin: origin.to_owned(),
-            source: Box::new(source),
-        })?;
-        check_ranges(&file, origin)?;
+        Self::parse_with(text, origin, &Overrides::default())
+    }
+
+    /// Parses a profile, changes it, and checks it; `origin` is what messages call it. A text that begins with `{` is Eventsim's
+    /// JSON.
+    ///
+    /// # Errors
+    /// All but [`ProfileError::Unreadable`].
+    pub fn parse_with(text: &str, origin: &str, overrides: &Overrides) -> Result<Self, ProfileError> {
+        let text = text.trim_start_matches('\u{feff}');
+        let is_eventsim = text.trim_start().starts_with('{');
+        let (mut file, suggestions) = if is_eventsim {
+            eventsim::read(text, origin)?
+        } else {
+            let malformed =
+                |source| ProfileError::Malformed { origin: origin.to_owned(), source: Box::new(source) };
+            (toml::from_str(text).map_err(malformed)?, Suggestions::default())
+        };
+        overrides.apply(&mut file);
+        check_ranges(&file, origin, is_eventsim)?;
         // The doc line and comments are left out: they change no event.
         let canonical = serde_json::to_vec(&file).unwrap_or_default();
         let machine = Machine::compile(&file.states, &file.pages, &file.users)
             .map_err(|source| ProfileError::States { origin: origin.to_owned(), source })?;
+        if file.users.growth_rate > 0.0 && machine.newcomers().is_none() {
+            let group = format!("{}/{}", file.users.new_auth, file.users.new_level);
+            return Err(ProfileError::NoNewcomers { origin: origin.to_owned(), group });
+        }
         let ProfileFile { name, doc, rates, daily, weekend, users, catalogue, .. } = file;
-        Ok(Self { name, doc, rates, daily, weekend, users, catalogue, machine, canonical })
+        Ok(Self { name, doc, rates, daily, weekend, users, catalogue, machine, suggestions, canonical })
     }
 
     /// Returns a canonical form of all that shapes events, for deriving the run id.
@@ -262,17 +374,41 @@ impl Profile {
     }
 }
 
+impl Overrides {
+    fn apply(&self, file: &mut ProfileFile) {
+        let users = &mut file.users;
+        users.growth_rate = self.growth_rate.unwrap_or(users.growth_rate);
+        users.attrition_rate = self.attrition_rate.unwrap_or(users.attrition_rate);
+        if self.eventsim_registration {
+            users.registration_age_days = users.growth_rate * 365.0;
+            users.registration_age_max_days = 5.0 * 365.0;
+        }
+        if let Some(holidays) = &self.holidays {
+            file.weekend.holidays.clone_from(holidays);
+        }
+    }
+}
+
 fn unreadable(name: &str, source: std::io::Error) -> ProfileError {
     let builtin: Vec<String> = BUILTIN.iter().map(|(name, _)| format!("`{name}`")).collect();
     ProfileError::Unreadable { name: name.to_owned(), builtin: builtin.join(", "), source }
 }
 
-fn check_ranges(file: &ProfileFile, origin: &str) -> Result<(), ProfileError> {
+fn check_holidays(file: &ProfileFile, origin: &str) -> Result<(), ProfileError> {
+    let country = &file.weekend.holidays;
+    let unknown =
+        |known| ProfileError::UnknownHolidays { origin: origin.to_owned(), country: country.clone(), known };
+    Holidays::of(country).map_err(unknown).map(|_| ())
+}
+
+fn check_ranges(file: &ProfileFile, origin: &str, is_eventsim: bool) -> Result<(), ProfileError> {
+    check_holidays(file, origin)?;
     let check = |key, value: f64, ok: bool, expected| {
         // NaN fails every comparison, so `ok` is false for it.
         if ok {
             Ok(())
         } else {
+            let key = if is_eventsim { eventsim::name_of(key) } else { key };
             Err(ProfileError::OutOfRange { origin: origin.to_owned(), key, value, expected })
         }
     };
@@ -284,8 +420,14 @@ fn check_ranges(file: &ProfileFile, origin: &str) -> Result<(), ProfileError> {
     positive("rates.beta_seconds", rates.beta_seconds)?;
     let gap = rates.session_gap_seconds;
     check("rates.session_gap_seconds", gap as f64, (1..=86_400).contains(&gap), "1 to 86400")?;
-    let flat_limit = 1.0 / std::f64::consts::TAU;
-    check("daily.damping", daily.damping, (0.0..flat_limit).contains(&daily.damping), "0 to below 0.159")?;
+    let damping = daily.damping;
+    if is_eventsim {
+        // Some public configurations are above what keeps time from running backwards; sessions stay in order all the same.
+        check("daily.damping", damping, (0.0..0.5).contains(&damping), "0 to below 0.5")?;
+    } else {
+        let flat_limit = 1.0 / std::f64::consts::TAU;
+        check("daily.damping", damping, (0.0..flat_limit).contains(&damping), "0 to below 0.159")?;
+    }
     check(
         "daily.quietest_hour",
         daily.quietest_hour,
@@ -340,9 +482,12 @@ mod tests {
 
     #[test]
     fn unknown_profile_names_the_built_in_ones() {
-        let message = chain(&Profile::load("exmaple").unwrap_err());
+        let message = chain(&Profile::load("exmaple", &Overrides::default()).unwrap_err());
 
-        assert!(message.starts_with("failed to read profile `exmaple` (built in: `example`)"), "{message}");
+        assert!(
+            message.starts_with("failed to read profile `exmaple` (built in: `example`, `engagement`)"),
+            "{message}"
+        );
     }
 
     #[test]

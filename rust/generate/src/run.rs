@@ -228,6 +228,10 @@ impl<'a> Run<'a> {
     ) -> Result<Outcome, SinkError> {
         let limit = self.delivery.max_events.unwrap_or(u64::MAX);
         let mut num_steps = 0u64;
+        // A run that is cut before its first save could not be gone on with.
+        if self.delivery.keep.is_some() {
+            simulation.want_state();
+        }
         let outcome = loop {
             let moment = match simulation.next() {
                 Next::Moment(moment) => moment,
