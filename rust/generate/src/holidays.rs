@@ -105,7 +105,8 @@ mod tests {
     use super::*;
 
     fn dates(code: &str, year: i32) -> Vec<String> {
-        let dates = table()[code].values().map(|rule| rule.date(year).unwrap().format("%m-%d").to_string());
+        let table = table();
+        let dates = table[code].values().map(|rule| rule.date(year).unwrap().format("%m-%d").to_string());
         dates.collect::<BTreeSet<String>>().into_iter().collect()
     }
 

@@ -408,4 +408,16 @@ mod tests {
         assert!(near(free["Logged In/free"], 0.9777), "{free:?}");
         assert!(near(free["Cancelled/free"], 0.00011), "{free:?}");
     }
+
+    #[test]
+    fn engagement_profile_has_the_exact_expectations_of_the_absorbing_chain() {
+        let machine = Profile::builtin("engagement").unwrap().machine;
+
+        let (free, paid) = (expectation(&machine, "Logged In/free"), expectation(&machine, "Logged In/paid"));
+
+        assert_eq!(machine.states().len(), 50);
+        assert_eq!(machine.states().iter().map(|state| state.next.len()).sum::<usize>(), 265);
+        assert!((free.events - 50.5).abs() < 0.05, "{} events, not 50.5", free.events);
+        assert!((paid.events - 133.9).abs() < 0.05, "{} events, not 133.9", paid.events);
+    }
 }

@@ -151,3 +151,124 @@ fn departure(model: &Model, index: u32, from: i64) -> i64 {
     let stay = Rng::new(model.seed(), Purpose::Departure, u64::from(index)).exponential_seconds(mean);
     from.saturating_add(stay)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use super::*;
+    use crate::{
+        profile::{BUILTIN, Overrides, Profile},
+        simulation::{Settings, Simulation},
+    };
+
+    /// Monday 2026-02-23.
+    const START: i64 = 1_771_804_800_000;
+    const DAY_MS: i64 = 86_400_000;
+
+    fn settings(overrides: &Overrides, num_users: u32, days: i64) -> Settings {
+        Settings {
+            profile: Profile::parse_with(BUILTIN[0].1, "example", overrides).unwrap(),
+            seed: 8,
+            num_users,
+            first_user_id: 1,
+            start_ms: START,
+            end_ms: START + days * DAY_MS,
+            tag: None,
+        }
+    }
+
+    #[test]
+    fn newcomers_begin_as_guests_when_they_come_and_not_before() {
+        let overrides = Overrides { growth_rate: Some(3.0), ..Overrides::default() };
+        let mut simulation = Simulation::new(settings(&overrides, 1_000, 60));
+        let machine = simulation.settings().profile.machine.clone();
+        let mut seen = BTreeSet::new();
+        let (mut registered, mut guests) = (BTreeSet::new(), 0u32);
+
+        while let Some(moment) = simulation.step() {
+            let (step, state) = (moment.step, machine.state(moment.step.state));
+            if step.listener < 1_000 {
+                assert_ne!(state.auth, "Guest");
+                continue;
+            }
+            assert!(step.time >= step.registration, "an event before the registration");
+            if seen.insert(step.listener) {
+                assert_eq!((state.auth.as_str(), state.level.as_str()), ("Guest", "free"));
+                assert_eq!(moment.user_id, None);
+            }
+            guests += u32::from(state.auth == "Guest");
+            if state.page == "Submit Registration" {
+                registered.insert(step.listener);
+            }
+        }
+
+        // A rate of 3 a year compounds to 1000 (e^(3 60/365) - 1) = 637 newcomers in 60 days, few of whom never show.
+        assert!((520..680).contains(&seen.len()), "{} newcomers", seen.len());
+        assert!(
+            registered.len() > 100 && guests > 1_000,
+            "{} registered, {guests} pages of guests",
+            registered.len()
+        );
+    }
+
+    #[test]
+    fn the_share_of_the_attrition_rate_goes_within_a_year() {
+        let lifetimes = |rate| {
+            let overrides = Overrides { attrition_rate: Some(rate), ..Overrides::default() };
+            let model = Model::new(settings(&overrides, 1, 1));
+            (0..20_000).map(|index| departure(&model, index, 0)).collect::<Vec<_>>()
+        };
+        let share = |stays: &[i64], days: i64| {
+            stays.iter().filter(|stay| **stay < days * DAY).count() as f64 / stays.len() as f64
+        };
+
+        let stays = lifetimes(0.3);
+
+        assert!((share(&stays, 365) - 0.3).abs() < 0.01, "{} gone after a year", share(&stays, 365));
+        assert!((share(&stays, 730) - 0.51).abs() < 0.012, "{} gone after two", share(&stays, 730));
+        assert!(lifetimes(0.0).iter().all(|stay| *stay == i64::MAX));
+    }
+
+    #[test]
+    fn who_leaves_lived_as_before_and_a_run_outlives_its_listeners() {
+        let events = |attrition_rate| {
+            let overrides = Overrides { attrition_rate, ..Overrides::default() };
+            let mut simulation = Simulation::new(settings(&overrides, 60, 2_000));
+            let mut steps: BTreeMap<u32, Vec<(i64, u32)>> = BTreeMap::new();
+            while let Some(moment) = simulation.step() {
+                steps.entry(moment.step.listener).or_default().push((moment.step.time, moment.step.item));
+            }
+            steps
+        };
+
+        // Nearly all are gone within the first of five years, and the run ends without them.
+        let (stayed, left) = (events(None), events(Some(0.999)));
+
+        for (listener, steps) in &left {
+            assert!(stayed[listener].starts_with(steps), "listener {listener} lived another life");
+        }
+        let last = left.values().filter_map(|steps| steps.last()).max().unwrap();
+        assert!(last.0 < START / 1_000 + 1_500 * DAY, "somebody is still there");
+        let several = left.values().filter(|steps| steps.iter().filter(|(_, item)| *item == 0).count() > 1);
+        assert!(several.count() > 10, "nobody came twice");
+    }
+
+    #[test]
+    fn accounts_are_as_old_as_eventsim_makes_them_if_that_is_asked_for() {
+        let ages = |growth_rate| {
+            let overrides = Overrides {
+                growth_rate: Some(growth_rate),
+                eventsim_registration: true,
+                ..Overrides::default()
+            };
+            let model = Model::new(settings(&overrides, 2_000, 1));
+            let listeners = (0..2_000).filter_map(|index| Listener::initial(&model, index));
+            listeners.map(|listener| model.start - listener.registration).collect::<Vec<_>>()
+        };
+
+        assert!(ages(0.0).iter().all(|age| *age == 0));
+        let oldest = ages(10.0).iter().filter(|age| **age == 5 * 365 * DAY).count();
+        assert!((1_160..1_270).contains(&oldest), "{oldest} of 2000 are five years old");
+    }
+}

@@ -131,8 +131,8 @@ mod tests {
         catalogue: Catalogue,
     }
 
-    fn fixture() -> Fixture {
-        let profile = Profile::builtin("example").unwrap();
+    fn fixture(profile: &str) -> Fixture {
+        let profile = Profile::builtin(profile).unwrap();
         let catalogue = Catalogue::invent(&profile.catalogue, 1);
         Fixture { profile, catalogue }
     }
@@ -155,7 +155,7 @@ mod tests {
 
     #[test]
     fn walked_sessions_are_as_long_as_the_chain_says() {
-        let fixture = fixture();
+        let fixture = fixture("example");
         let known = [
             ("Guest/free", 200_000, 3.060),
             ("Logged In/free", 200_000, 2.723),
@@ -173,8 +173,22 @@ mod tests {
     }
 
     #[test]
+    fn walked_sessions_of_the_engagement_profile_are_as_long_as_the_chain_says() {
+        let fixture = fixture("engagement");
+
+        for (group, count, expected) in
+            [("Logged In/free", 100_000, 50.548), ("Logged In/paid", 60_000, 133.915)]
+        {
+            let mut events = 0u32;
+            walk(&fixture, group, count, |_| events += 1);
+            let mean = f64::from(events) / f64::from(count);
+            assert!((mean / expected - 1.0).abs() < 0.01, "{group}: {mean} events, not {expected}");
+        }
+    }
+
+    #[test]
     fn redirects_take_a_second_and_songs_play_to_their_end() {
-        let fixture = fixture();
+        let fixture = fixture("example");
         let machine = &fixture.profile.machine;
         let mut previous: Option<Session> = None;
 
@@ -200,7 +214,7 @@ mod tests {
 
     #[test]
     fn nine_tenths_of_logins_succeed_and_some_are_told_twice() {
-        let fixture = fixture();
+        let fixture = fixture("example");
         let machine = &fixture.profile.machine;
         let (mut logins, mut auths, mut successes) = (0.0, 0.0, 0.0);
 

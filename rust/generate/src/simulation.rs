@@ -491,4 +491,44 @@ mod tests {
         close("paid", paid / views, 0.742, 0.04);
         close("anonymous", anonymous / views, 0.040, 0.005);
     }
+
+    #[test]
+    fn the_engagement_profile_has_the_known_shape() {
+        let (users, days) = (3_000, 28);
+        let profile = Profile::builtin("engagement").unwrap();
+        let mut simulation = Simulation::new(Settings { profile, ..settings(users, days) });
+        let machine = simulation.settings().profile.machine.clone();
+        let mut pages = BTreeMap::<String, f64>::new();
+        let (mut views, mut anonymous, mut redirects) = (0.0, 0.0, 0.0);
+
+        while let Some(moment) = simulation.step() {
+            let state = machine.state(moment.step.state);
+            *pages.entry(state.page.clone()).or_default() += 1.0;
+            views += 1.0;
+            anonymous += f64::from(!state.shows_user);
+            redirects += f64::from(state.answer.status == 307);
+        }
+
+        let close = |what: &str, found: f64, known: f64, tolerance: f64| {
+            assert!((found - known).abs() <= tolerance, "{what}: {found}, not {known} within {tolerance}");
+        };
+        close("page views per user and day", views / (f64::from(users) * days as f64), 20.8, 2.0);
+        close("page views per session", views / simulation.num_sessions() as f64, 82.8, 4.0);
+        let shares = [
+            ("NextSong", 0.7964, 0.004),
+            ("Home", 0.0520, 0.0016),
+            ("Thumbs Up", 0.0400, 0.0012),
+            ("Add to Playlist", 0.0226, 0.0007),
+            ("Add Friend", 0.0148, 0.0006),
+            ("Roll Advert", 0.0158, 0.0016),
+            ("Login", 0.0115, 0.0006),
+            ("Logout", 0.0115, 0.0006),
+            ("Thumbs Down", 0.0079, 0.0004),
+        ];
+        for (page, known, tolerance) in shares {
+            close(page, pages[page] / views, known, tolerance);
+        }
+        close("without user", anonymous / views, 0.0301, 0.0015);
+        close("redirects", redirects / views, 0.088, 0.002);
+    }
 }
