@@ -76,6 +76,13 @@ impl Chunk {
         self.ends.clear();
     }
 
+    /// Takes over the memory that the events of `other` were in.
+    pub fn adopt_memory(&mut self, other: &mut Self) {
+        std::mem::swap(&mut self.bytes, &mut other.bytes);
+        std::mem::swap(&mut self.events, &mut other.events);
+        std::mem::swap(&mut self.ends, &mut other.ends);
+    }
+
     /// Appends a step; it has no events until the chunk is encoded.
     pub fn push(&mut self, step: Step) {
         self.steps.push(step);

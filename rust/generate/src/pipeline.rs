@@ -92,7 +92,7 @@ impl Pipeline {
     }
 
     /// Returns what comes next, waiting for it.
-    pub fn next(&mut self) -> Delivery {
+    pub fn next_delivery(&mut self) -> Delivery {
         let next = self.deliveries.as_ref().and_then(|deliveries| deliveries.recv().ok());
         next.unwrap_or_else(|| self.pass_on_panic())
     }
@@ -122,7 +122,7 @@ impl Pipeline {
         self.wishes.close.store(true, Ordering::Relaxed);
         let mut last = None;
         loop {
-            match self.next() {
+            match self.next_delivery() {
                 Delivery::Chunk(chunk) => {
                     let chunk = self.take(&chunk, Chunk::default());
                     pending.extend_from_slice(chunk.steps());

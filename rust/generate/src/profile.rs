@@ -3,16 +3,16 @@
 //! A [`Profile`] is only ever a checked one: parsing names the file and the line of a mistake in the form, and the state,
 //! page or key of a mistake in the meaning. The state machine in it is compiled by [`crate::machine`].
 
+mod check;
+mod error;
 mod eventsim;
 
 use std::{collections::BTreeMap, path::Path};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    holidays::Holidays,
-    machine::{Machine, MachineError},
-};
+use crate::machine::Machine;
+pub use error::ProfileError;
 
 /// The profiles that come with the program, as (name, text).
 pub const BUILTIN: &[(&str, &str)] = &[
@@ -214,99 +214,6 @@ struct ProfileFile {
     states: BTreeMap<String, StateGroup>,
 }
 
-/// Why a profile cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum ProfileError {
-    /// Neither a built-in name nor a readable file.
-    #[error("failed to read profile `{name}` (built in: {builtin})")]
-    Unreadable {
-        /// As given.
-        name: String,
-        /// Names that would work.
-        builtin: String,
-        /// What the file system said.
-        #[source]
-        source: std::io::Error,
-    },
-    /// Not TOML, or with unknown, missing or wrongly typed keys; the source names line and column.
-    #[error("profile `{origin}` is not well formed")]
-    Malformed {
-        /// Name or path.
-        origin: String,
-        /// Line, column and cause.
-        #[source]
-        source: Box<toml::de::Error>,
-    },
-    /// A number outside its range.
-    #[error("profile `{origin}`: `{key}` is {value} (expected {expected})")]
-    OutOfRange {
-        /// Name or path.
-        origin: String,
-        /// Dotted key.
-        key: &'static str,
-        /// The number.
-        value: f64,
-        /// The range in words.
-        expected: &'static str,
-    },
-    /// Neither TOML nor Eventsim's JSON; the source names line and column.
-    #[error("Eventsim configuration `{origin}` is not well formed")]
-    MalformedJson {
-        /// Path.
-        origin: String,
-        /// Line, column and cause.
-        #[source]
-        source: serde_json::Error,
-    },
-    /// Sessions that begin where nothing leads on, nor to.
-    #[error("profile `{origin}`: sessions begin at states that never occur in `transitions`: {states}")]
-    UnknownInitialStates {
-        /// Path.
-        origin: String,
-        /// All of them.
-        states: String,
-    },
-    /// A page that answers in two ways.
-    #[error("profile `{origin}`: page `{page}` is `{one}` in one state and `{other}` in another")]
-    TwoAnswers {
-        /// Path.
-        origin: String,
-        /// The page.
-        page: String,
-        /// Method and status.
-        one: String,
-        /// Method and status.
-        other: String,
-    },
-    /// A country nobody knows the holidays of.
-    #[error("profile `{origin}`: no holidays are known for `{country}` (known: {known}; empty for none)")]
-    UnknownHolidays {
-        /// Name or path.
-        origin: String,
-        /// As given.
-        country: String,
-        /// Codes that would work.
-        known: String,
-    },
-    /// A growing population whose newcomers could begin no session.
-    #[error("profile `{origin}`: new listeners come as `{group}`, which has no entry page")]
-    NoNewcomers {
-        /// Name or path.
-        origin: String,
-        /// Auth and level.
-        group: String,
-    },
-    /// A state machine that cannot run.
-    #[error("profile `{origin}` has a state machine that cannot run")]
-    States {
-        /// Name or path.
-        origin: String,
-        /// Which state, and why.
-        #[source]
-        source: MachineError,
-    },
-}
-
 impl Profile {
     /// Returns the profile with a built-in name.
     ///
@@ -355,7 +262,7 @@ impl Profile {
             (toml::from_str(text).map_err(malformed)?, Suggestions::default())
         };
         overrides.apply(&mut file);
-        check_ranges(&file, origin, is_eventsim)?;
+        check::ranges(&file, origin, is_eventsim)?;
         // The doc line and comments are left out: they change no event.
         let canonical = serde_json::to_vec(&file).unwrap_or_default();
         let machine = Machine::compile(&file.states, &file.pages, &file.users)
@@ -392,69 +299,6 @@ impl Overrides {
 fn unreadable(name: &str, source: std::io::Error) -> ProfileError {
     let builtin: Vec<String> = BUILTIN.iter().map(|(name, _)| format!("`{name}`")).collect();
     ProfileError::Unreadable { name: name.to_owned(), builtin: builtin.join(", "), source }
-}
-
-fn check_holidays(file: &ProfileFile, origin: &str) -> Result<(), ProfileError> {
-    let country = &file.weekend.holidays;
-    let unknown =
-        |known| ProfileError::UnknownHolidays { origin: origin.to_owned(), country: country.clone(), known };
-    Holidays::of(country).map_err(unknown).map(|_| ())
-}
-
-fn check_ranges(file: &ProfileFile, origin: &str, is_eventsim: bool) -> Result<(), ProfileError> {
-    check_holidays(file, origin)?;
-    let check = |key, value: f64, ok: bool, expected| {
-        // NaN fails every comparison, so `ok` is false for it.
-        if ok {
-            Ok(())
-        } else {
-            let key = if is_eventsim { eventsim::name_of(key) } else { key };
-            Err(ProfileError::OutOfRange { origin: origin.to_owned(), key, value, expected })
-        }
-    };
-    let positive = |key, value: f64| check(key, value, value > 0.0 && value.is_finite(), "a number above 0");
-    let size =
-        |key, value: usize| check(key, value as f64, (1..=10_000_000).contains(&value), "1 to 10000000");
-    let ProfileFile { rates, daily, weekend, users, catalogue, .. } = file;
-    positive("rates.alpha_seconds", rates.alpha_seconds)?;
-    positive("rates.beta_seconds", rates.beta_seconds)?;
-    let gap = rates.session_gap_seconds;
-    check("rates.session_gap_seconds", gap as f64, (1..=86_400).contains(&gap), "1 to 86400")?;
-    let damping = daily.damping;
-    if is_eventsim {
-        // Some public configurations are above what keeps time from running backwards; sessions stay in order all the same.
-        check("daily.damping", damping, (0.0..0.5).contains(&damping), "0 to below 0.5")?;
-    } else {
-        let flat_limit = 1.0 / std::f64::consts::TAU;
-        check("daily.damping", damping, (0.0..flat_limit).contains(&damping), "0 to below 0.159")?;
-    }
-    check(
-        "daily.quietest_hour",
-        daily.quietest_hour,
-        (0.0..24.0).contains(&daily.quietest_hour),
-        "0 to below 24",
-    )?;
-    check("weekend.damping", weekend.damping, (0.0..1.0).contains(&weekend.damping), "0 to below 1")?;
-    let (offset, scale) = (weekend.offset_minutes, weekend.scale_minutes);
-    check("weekend.offset_minutes", offset as f64, (0..=1440).contains(&offset), "0 to 1440")?;
-    check("weekend.scale_minutes", scale as f64, (0..=1440).contains(&scale), "0 to 1440")?;
-    let age = users.registration_age_days;
-    check("users.registration_age_days", age, (0.0..=36_500.0).contains(&age), "0 to 36500")?;
-    let age = users.registration_age_max_days;
-    check("users.registration_age_max_days", age, (0.0..=36_500.0).contains(&age), "0 to 36500")?;
-    let growth = users.growth_rate;
-    check("users.growth_rate", growth, (0.0..=1_000_000.0).contains(&growth), "0 to 1000000")?;
-    let attrition = users.attrition_rate;
-    check("users.attrition_rate", attrition, (0.0..1.0).contains(&attrition), "0 to below 1")?;
-    size("catalogue.places", catalogue.places)?;
-    size("catalogue.first_names", catalogue.first_names)?;
-    size("catalogue.last_names", catalogue.last_names)?;
-    size("catalogue.artists", catalogue.artists)?;
-    size("catalogue.songs", catalogue.songs)?;
-    let exponent = catalogue.song_weight_exponent;
-    check("catalogue.song_weight_exponent", exponent, (0.0..=5.0).contains(&exponent), "0 to 5")?;
-    let awkward = catalogue.awkward_share;
-    check("catalogue.awkward_share", awkward, (0.0..=1.0).contains(&awkward), "0 to 1")
 }
 
 #[cfg(test)]

@@ -244,7 +244,7 @@ impl Simulation {
         let used = std::mem::take(&mut self.chunk);
         match &mut self.source {
             Source::Here(here) => here.refill(&mut self.chunk, used, self.keeps_state),
-            Source::Threads(pipeline) => match pipeline.next() {
+            Source::Threads(pipeline) => match pipeline.next_delivery() {
                 Delivery::Chunk(chunk) => {
                     self.chunk = pipeline.take(&chunk, used);
                     Refill::Chunk
@@ -281,9 +281,11 @@ enum Refill {
 impl Here {
     fn refill(&mut self, chunk: &mut Chunk, mut used: Chunk, keeps_state: bool) -> Refill {
         used.clear();
-        self.desk.spare.push(used);
         loop {
             if let Some(mut next) = self.desk.waiting.pop_front() {
+                // Only one chunk is text at a time.
+                next.adopt_memory(&mut used);
+                self.desk.spare.push(used);
                 let model = &self.desk.model;
                 model.encoder.encode(model, &mut next);
                 *chunk = next;
