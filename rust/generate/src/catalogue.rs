@@ -61,7 +61,7 @@ pub struct FirstName {
 }
 
 /// Who and where a listener is, as indices into the catalogue.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Identity {
     /// Index of the place.
     pub place: u32,

@@ -1,13 +1,22 @@
 //! The command line, and what its values mean together.
 
+mod eventsim;
+mod pacing;
+mod people;
+mod resolve;
+mod window;
+
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
-use anyhow::{Context, Result, bail};
-use chrono::{DateTime, NaiveDate, NaiveDateTime};
+use anyhow::{Result, bail};
 use clap::{Args, Parser, Subcommand};
 use streamify_runtime::settings::{parse_bytes, parse_duration};
 
 use crate::run::Key;
+pub use eventsim::EventsimArgs;
+pub use pacing::PacingArgs;
+pub use people::PeopleArgs;
+pub use window::{Wanted, Window, show_time};
 
 /// Generates the events of a music service, as the public generator Eventsim would make them: listeners with their own pace,
 /// sessions, songs, logins, upgrades. The same seed gives the same bytes.
@@ -29,7 +38,9 @@ Examples:
     streamify-generate broker start
     streamify-generate run --users 2000 --days 14
   Live, until Ctrl-C:
-    streamify-generate run --users 100000 --start now --days 3650 --speed 1
+    streamify-generate run --users 100000 --start now --continuous
+  The past quarter, then live, for ever, going on with the same people when started again:
+    streamify-generate run --users 100000 --from 90 --continuous --checkpoint state.ckpt
   The same for the past quarter, a day a minute:
     streamify-generate run --users 100000 --days 90 --speed 1440
   A profile of your own:
@@ -120,33 +131,44 @@ pub struct HomeArgs {
 /// What to generate, and where to.
 #[derive(Clone, Debug, Args)]
 pub struct RunArgs {
-    /// Built-in profile, or a TOML file (see `streamify-generate profile`)
+    /// Built-in profile (`example`, `engagement`), a TOML file (see `streamify-generate profile`) or an Eventsim configuration;
+    /// what else an Eventsim configuration says (seed, n-users, start-date, ...) counts where the command line says nothing
     #[arg(
         long,
+        visible_alias = "config",
         env = "STREAMIFY_PROFILE",
         default_value = "example",
         value_name = "NAME|FILE",
         help_heading = "Model"
     )]
     pub profile: String,
-    /// Where all randomness comes from
-    #[arg(long, env = "STREAMIFY_SEED", default_value_t = 1, value_name = "NUMBER", help_heading = "Model")]
-    pub seed: u64,
-    /// Listeners at the start (the example profile makes about 5 records per listener and day)
-    #[arg(long, env = "STREAMIFY_USERS", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=50_000_000), value_name = "COUNT", help_heading = "Model")]
-    pub users: u32,
-    /// Number of the first listener
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(0..=1 << 53), value_name = "NUMBER", help_heading = "Model")]
-    pub first_user_id: u64,
+    /// Where all randomness comes from [default: 1]
+    #[arg(
+        long,
+        visible_alias = "randomseed",
+        env = "STREAMIFY_SEED",
+        value_name = "NUMBER",
+        help_heading = "Model"
+    )]
+    pub seed: Option<u64>,
+    /// Listeners at the start (the example profile makes about 5 records per listener and day) [default: 1000]
+    #[arg(long, visible_alias = "nusers", env = "STREAMIFY_USERS", value_parser = clap::value_parser!(u32).range(1..=50_000_000), value_name = "COUNT", help_heading = "Model")]
+    pub users: Option<u32>,
+    /// Number of the first listener [default: 1]
+    #[arg(long, visible_alias = "userid", value_parser = clap::value_parser!(u64).range(0..=1 << 53), value_name = "NUMBER", help_heading = "Model")]
+    pub first_user_id: Option<u64>,
     /// Label on all events that name the listener
     #[arg(long, value_name = "TEXT", help_heading = "Model")]
     pub tag: Option<String>,
+    /// Growth, attrition, holidays
+    #[command(flatten)]
+    pub people: PeopleArgs,
 
     /// Start of the simulated time: 2026-02-23, 2026-02-23T09:30:00, `now`; UTC unless it says otherwise [default: --days before the end]
-    #[arg(long, value_name = "TIME", help_heading = "Time")]
+    #[arg(long, visible_alias = "start-time", value_name = "TIME", help_heading = "Time")]
     pub start: Option<String>,
     /// End of the simulated time [default: --days after the start if that is given, else now]
-    #[arg(long, value_name = "TIME", help_heading = "Time")]
+    #[arg(long, visible_alias = "end-time", value_name = "TIME", help_heading = "Time")]
     pub end: Option<String>,
     /// Length of the simulated time in days, 0.5 is half a day [default: 7]
     #[arg(long, value_name = "DAYS", help_heading = "Time")]
@@ -157,6 +179,9 @@ pub struct RunArgs {
     /// Stop after this many records, duplicates not counted
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..), value_name = "COUNT", help_heading = "Time")]
     pub max_events: Option<u64>,
+    /// Continuous mode, rate cap, threads, checkpoint
+    #[command(flatten)]
+    pub pacing: PacingArgs,
 
     /// Write listen_events.jsonl etc. into this folder instead of Kafka
     #[arg(long, value_name = "DIR", help_heading = "Destination")]
@@ -165,7 +190,13 @@ pub struct RunArgs {
     #[arg(long, requires = "out", help_heading = "Destination")]
     pub overwrite: bool,
     /// Kafka brokers as host:port, separated by commas [default: the embedded broker under STREAMIFY_HOME]
-    #[arg(long, env = "KAFKA_BOOTSTRAP_SERVERS", value_name = "HOST:PORT,...", help_heading = "Destination")]
+    #[arg(
+        long,
+        visible_alias = "kafkaBrokerList",
+        env = "KAFKA_BOOTSTRAP_SERVERS",
+        value_name = "HOST:PORT,...",
+        help_heading = "Destination"
+    )]
     pub bootstrap_servers: Option<String>,
     /// Further librdkafka option as key=value, repeatable; in the environment STREAMIFY_KAFKA_<KEY>, with `_` for `.`
     #[arg(long = "kafka-option", value_name = "KEY=VALUE", help_heading = "Destination")]
@@ -205,89 +236,9 @@ pub struct RunArgs {
     /// Print the summary as one JSON object on stdout
     #[arg(long)]
     pub json: bool,
-}
-
-/// The window of a run in milliseconds since 1970.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Window {
-    /// Events are later than this.
-    pub start_ms: i64,
-    /// Events are earlier than this.
-    pub end_ms: i64,
-}
-
-const DAY_MS: f64 = 86_400_000.0;
-const DEFAULT_DAYS: f64 = 7.0;
-/// 1970 to 2200: what every reader of milliseconds can take.
-const TIME_RANGE_MS: std::ops::Range<i64> = 0..7_258_118_400_000;
-
-impl Window {
-    /// Resolves `--start`, `--end` and `--days` at the time `now_ms`.
-    ///
-    /// # Errors
-    /// Says which value cannot be meant, or which are too many.
-    pub fn resolve(start: Option<&str>, end: Option<&str>, days: Option<f64>, now_ms: i64) -> Result<Self> {
-        if let Some(days) = days
-            && !(days > 0.0 && days <= 100_000.0)
-        {
-            bail!("invalid `--days`: {days} is not between 0 and 100000");
-        }
-        let length = (days.unwrap_or(DEFAULT_DAYS) * DAY_MS) as i64;
-        let start = start.map(|text| parse_time(text, now_ms).context("invalid `--start`")).transpose()?;
-        let end = end.map(|text| parse_time(text, now_ms).context("invalid `--end`")).transpose()?;
-        let (start_ms, end_ms) = match (start, end) {
-            (Some(_), Some(_)) if days.is_some() => {
-                bail!("`--start`, `--end` and `--days` are one too many; leave one out")
-            }
-            (Some(start), Some(end)) => (start, end),
-            (Some(start), None) => (start, start + length),
-            (None, Some(end)) => (end - length, end),
-            (None, None) => (now_ms - length, now_ms),
-        };
-        if start_ms >= end_ms {
-            bail!("the start ({}) is not before the end ({})", show_time(start_ms), show_time(end_ms));
-        }
-        if !TIME_RANGE_MS.contains(&start_ms) || !TIME_RANGE_MS.contains(&end_ms) {
-            let (start, end) = (show_time(start_ms), show_time(end_ms));
-            bail!("the window from {start} to {end} leaves the years 1970 to 2199");
-        }
-        Ok(Self { start_ms, end_ms })
-    }
-}
-
-impl Window {
-    /// Returns whether a run at `speed` that starts at `now_ms` writes events that lie a day or more in the future, which readers
-    /// may refuse.
-    pub fn reaches_into_the_future(self, speed: Option<f64>, now_ms: i64) -> bool {
-        let day = DAY_MS as i64;
-        let starts_ahead = self.start_ms >= now_ms + day;
-        let overtakes = speed.is_none_or(|speed| speed > 1.0) && self.end_ms >= now_ms + day;
-        starts_ahead || overtakes
-    }
-}
-
-/// Returns a time as people read it.
-pub fn show_time(time_ms: i64) -> String {
-    DateTime::from_timestamp_millis(time_ms)
-        .map_or_else(|| format!("{time_ms} ms"), |time| time.format("%Y-%m-%dT%H:%M:%S%.3fZ").to_string())
-}
-
-fn parse_time(text: &str, now_ms: i64) -> Result<i64> {
-    if text == "now" {
-        return Ok(now_ms);
-    }
-    if let Ok(time) = DateTime::parse_from_rfc3339(text) {
-        return Ok(time.timestamp_millis());
-    }
-    for format in ["%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%dT%H:%M"] {
-        if let Ok(time) = NaiveDateTime::parse_from_str(text, format) {
-            return Ok(time.and_utc().timestamp_millis());
-        }
-    }
-    match NaiveDate::parse_from_str(text, "%Y-%m-%d") {
-        Ok(date) => Ok(date.and_time(chrono::NaiveTime::MIN).and_utc().timestamp_millis()),
-        Err(_) => bail!("`{text}` is not a time (expected e.g. `2026-02-23`, `2026-02-23T09:30:00Z`, `now`)"),
-    }
+    /// What users of Eventsim are used to
+    #[command(flatten)]
+    pub eventsim: EventsimArgs,
 }
 
 impl RunArgs {
@@ -304,11 +255,8 @@ impl RunArgs {
         {
             bail!("invalid `--speed`: {speed} is not above 0");
         }
-        let last_user = self.first_user_id.saturating_add(u64::from(self.users));
-        if last_user > 1 << 53 {
-            bail!("invalid `--first-user-id`: the last listener would be number {last_user}, above 2^53");
-        }
-        Ok(())
+        self.pacing.check()?;
+        self.eventsim.check()
     }
 
     /// Returns the librdkafka options from the environment, then those of the command line, which win.
@@ -348,55 +296,9 @@ mod tests {
     use super::*;
     use clap::CommandFactory;
 
-    const NOW: i64 = 1_793_000_000_926;
-
-    fn window(start: Option<&str>, end: Option<&str>, days: Option<f64>) -> Result<Window> {
-        Window::resolve(start, end, days, NOW)
-    }
-
-    #[test]
-    fn only_live_runs_may_end_in_the_future() {
-        let month = window(Some("now"), None, Some(30.0)).unwrap();
-        let past = window(None, None, Some(30.0)).unwrap();
-
-        assert!(!month.reaches_into_the_future(Some(1.0), NOW));
-        assert!(month.reaches_into_the_future(Some(1440.0), NOW));
-        assert!(month.reaches_into_the_future(None, NOW));
-        assert!(!past.reaches_into_the_future(None, NOW));
-    }
-
-    fn message(result: Result<Window>) -> String {
-        format!("{:#}", result.unwrap_err())
-    }
-
     #[test]
     fn command_line_is_consistent() {
         Cli::command().debug_assert();
-    }
-
-    #[test]
-    fn window_needs_two_of_three_at_most() {
-        let monday = 1_771_804_800_000;
-        let day = DAY_MS as i64;
-
-        assert_eq!(window(None, None, Some(2.0)).unwrap(), Window { start_ms: NOW - 2 * day, end_ms: NOW });
-        let given = window(Some("2026-02-23"), None, None).unwrap();
-        assert_eq!(given, Window { start_ms: monday, end_ms: monday + 7 * day });
-        let given = window(Some("2026-02-23T01:00:00.926+01:00"), Some("2026-02-24"), None).unwrap();
-        assert_eq!(given, Window { start_ms: monday + 926, end_ms: monday + day });
-        assert_eq!(window(Some("now"), None, Some(0.5)).unwrap().end_ms, NOW + day / 2);
-    }
-
-    #[test]
-    fn windows_that_cannot_be_meant_are_explained() {
-        let both = message(window(Some("2026-02-23"), Some("2026-02-24"), Some(1.0)));
-        assert_eq!(both, "`--start`, `--end` and `--days` are one too many; leave one out");
-        let turned = message(window(Some("2026-02-24"), Some("2026-02-23"), None));
-        assert!(turned.contains("(2026-02-24T00:00:00.000Z) is not before the end"), "{turned}");
-        let unreadable = message(window(Some("yesterday"), None, None));
-        assert!(unreadable.starts_with("invalid `--start`: `yesterday` is not a time"), "{unreadable}");
-        assert!(message(window(None, None, Some(-1.0))).starts_with("invalid `--days`: -1"));
-        assert!(message(window(Some("0001-01-01"), None, None)).contains("leaves the years"));
     }
 
     fn run_args(words: &[&str]) -> RunArgs {
@@ -414,9 +316,21 @@ mod tests {
         assert_eq!(check(&["--duplicates", "2"]), "invalid `--duplicates`: 2 is not between 0 and 1");
         assert_eq!(check(&["--speed", "0"]), "invalid `--speed`: 0 is not above 0");
         assert_eq!(check(&["--speed", "NaN"]), "invalid `--speed`: NaN is not above 0");
+        assert_eq!(check(&["--max-eps", "0"]), "invalid `--max-eps`: 0 is not above 0");
+        assert_eq!(check(&["--threads", "0"]), "invalid `--threads`: 0 is not between 1 and 1024");
         let none =
             Cli::try_parse_from(["streamify-generate", "run", "--users", "0"]).unwrap_err().to_string();
         assert!(none.contains("--users"), "{none}");
+    }
+
+    #[test]
+    fn what_eventsim_has_and_this_has_not_is_answered_with_a_reason() {
+        let check = |flag: &str| run_args(&[flag]).check().unwrap_err().to_string();
+
+        for flag in ["--useAvro", "--generate-counts", "--generate-similars"] {
+            let message = check(flag);
+            assert!(message.starts_with(&format!("`{flag}` is not supported: ")), "{message}");
+        }
     }
 
     #[test]

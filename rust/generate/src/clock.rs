@@ -5,28 +5,35 @@
 //! thinned at weekends; the result is never before the end of the last session.
 
 use crate::{
+    holidays::Holidays,
     profile::{Daily, Rates, Weekend},
     rng::Rng,
 };
 
 /// Seconds of a day.
 pub const DAY: i64 = 86_400;
-const WEEK: i64 = 7 * DAY;
-/// 1970-01-03, the first Saturday.
-const FIRST_SATURDAY: i64 = 2 * DAY;
+/// Seconds of a year, as rates count it.
+pub const YEAR_SECONDS: f64 = 365.0 * 86_400.0;
 
 /// The calendar of a profile: what bends and thins session starts.
 #[derive(Clone, Debug)]
 pub struct Calendar {
     daily: Daily,
     weekend: Weekend,
+    holidays: Holidays,
     session_gap: i64,
 }
 
 impl Calendar {
     /// Returns the calendar of a profile's settings.
     pub fn new(rates: &Rates, daily: &Daily, weekend: &Weekend) -> Self {
-        Self { daily: daily.clone(), weekend: weekend.clone(), session_gap: rates.session_gap_seconds }
+        Self {
+            daily: daily.clone(),
+            weekend: weekend.clone(),
+            // A checked profile names a country that is known.
+            holidays: Holidays::of(&weekend.holidays).unwrap_or_default(),
+            session_gap: rates.session_gap_seconds,
+        }
     }
 
     /// Returns `time` moved towards the busy half of the day.
@@ -39,18 +46,31 @@ impl Calendar {
         time + (self.daily.damping * DAY as f64 * angle.sin()) as i64
     }
 
-    /// Returns the probability with which a session start at `time` is rejected: the weekend's damping, with linear ramps.
+    /// Returns whether few come on a day, counted from 1970-01-01: a Saturday, a Sunday or a holiday.
+    fn is_quiet(&self, day: i64) -> bool {
+        // 1970-01-01 was a Thursday.
+        matches!(day.rem_euclid(7), 2 | 3) || self.holidays.contains(day)
+    }
+
+    /// Returns the probability with which a session start at `time` is rejected: the damping of weekends and holidays, with
+    /// linear ramps up to them and down from them.
     pub fn rejection(&self, time: i64) -> f64 {
         let offset = self.weekend.offset_minutes * 60;
-        let scale = (self.weekend.scale_minutes * 60).max(1);
-        let since_rise = (time - FIRST_SATURDAY + offset).rem_euclid(WEEK);
-        let since_fall = since_rise - 2 * DAY;
-        let share = if since_fall < 0 {
-            since_rise as f64 / scale as f64
+        let scale = (self.weekend.scale_minutes * 60).max(1) as f64;
+        let (day, since_midnight) = (time.div_euclid(DAY), time.rem_euclid(DAY));
+        let rise = |midnight: i64| ((since_midnight - midnight + offset) as f64 / scale).clamp(0.0, 1.0);
+        let fall = |midnight: i64| ((midnight + offset - since_midnight) as f64 / scale).clamp(0.0, 1.0);
+        let (before, after) = (self.is_quiet(day - 1), self.is_quiet(day + 1));
+        let share = if self.is_quiet(day) {
+            let risen = if before { 1.0 } else { rise(0) };
+            let falling = if after { 1.0 } else { fall(DAY) };
+            risen.min(falling)
         } else {
-            1.0 - since_fall as f64 / scale as f64
+            let rising = if after { rise(DAY) } else { 0.0 };
+            let fallen = if before { fall(0) } else { 0.0 };
+            rising.max(fallen)
         };
-        self.weekend.damping * share.clamp(0.0, 1.0)
+        self.weekend.damping * share
     }
 
     /// Returns the start of the session after one that ended at `last`, for a listener with a mean gap of `beta` seconds.
@@ -106,6 +126,43 @@ mod tests {
         assert_eq!(at(6, 20), 0.5);
         assert_eq!(at(7, 0), 0.25);
         assert_eq!(at(7, 3), 0.0);
+    }
+
+    #[test]
+    fn holidays_are_like_weekends_and_join_them() {
+        let calendar = calendar();
+        let at = |day: i64, hour: i64| calendar.rejection(MONDAY + day * DAY + hour * HOUR);
+
+        // Thanksgiving, Thursday 2026-11-26: 276 days after Monday 2026-02-23.
+        assert_eq!(
+            [at(275, 12), at(276, 0), at(276, 12), at(277, 0), at(277, 12)],
+            [0.0, 0.25, 0.5, 0.25, 0.0]
+        );
+        // Memorial Day, Monday 2026-05-25: no fall on Sunday night.
+        assert_eq!([at(90, 12), at(91, 0), at(91, 12), at(92, 0), at(92, 12)], [0.5, 0.5, 0.5, 0.25, 0.0]);
+    }
+
+    #[test]
+    fn holidays_lower_the_number_of_sessions_of_their_day() {
+        let calendar = calendar();
+        let thanksgiving = MONDAY + 276 * DAY;
+        let (mut on_it, mut the_week_before) = (0u32, 0u32);
+
+        for listener in 0..40_000 {
+            let mut rng = Rng::new(6, Purpose::Listener, listener);
+            let mut time = calendar.first_session_start(thanksgiving - 8 * DAY, 259_200.0, &mut rng);
+            while time < thanksgiving + DAY {
+                on_it += u32::from(time.div_euclid(DAY) == thanksgiving / DAY);
+                the_week_before += u32::from(time.div_euclid(DAY) == thanksgiving / DAY - 7);
+                time = calendar.next_session_start(time + 1_000, 259_200.0, &mut rng);
+            }
+        }
+
+        let ratio = f64::from(on_it) / f64::from(the_week_before);
+        assert!(
+            (ratio - 0.55).abs() < 0.05,
+            "{on_it} sessions on the day, {the_week_before} a week before: {ratio}"
+        );
     }
 
     #[test]

@@ -6,14 +6,21 @@
 
 use std::ops::Range;
 
+use serde::{Deserialize, Serialize};
+
 use crate::{
-    catalogue::Catalogue,
+    catalogue::Identity,
     machine::{Machine, PageKind, State},
-    population::Listener,
+    model::Model,
+    step::Step,
 };
 
+/// Version of the fields that events have, in the header `schema_version` of each record: it changes when a field changes its
+/// meaning or goes away, not when one is added.
+pub const SCHEMA_VERSION: &str = "1";
+
 /// One of the four topics.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Topic {
     /// A song begins.
     Listen,
@@ -40,23 +47,97 @@ impl Topic {
     }
 }
 
-/// What happens in one step of one listener: a page view and up to two more events, as JSON.
+/// A run of steps with their events as JSON.
 #[derive(Clone, Debug, Default)]
-pub struct Moment {
+pub struct Chunk {
+    steps: Vec<Step>,
     bytes: Vec<u8>,
-    parts: Vec<(Topic, Range<usize>)>,
+    events: Vec<Event>,
+    /// For each step, the end of its events in `events`.
+    ends: Vec<u32>,
+    millisecond: i64,
+    first_user_id: u64,
+}
+
+/// Where an event lies in the bytes of a chunk: from the end of the one before to its own.
+#[derive(Clone, Copy, Debug)]
+struct Event {
+    topic: Topic,
+    shows_user: bool,
+    end: u32,
+}
+
+impl Chunk {
+    /// Empties the chunk and keeps its memory.
+    pub fn clear(&mut self) {
+        self.steps.clear();
+        self.bytes.clear();
+        self.events.clear();
+        self.ends.clear();
+    }
+
+    /// Takes over the memory that the events of `other` were in.
+    pub fn adopt_memory(&mut self, other: &mut Self) {
+        std::mem::swap(&mut self.bytes, &mut other.bytes);
+        std::mem::swap(&mut self.events, &mut other.events);
+        std::mem::swap(&mut self.ends, &mut other.ends);
+    }
+
+    /// Appends a step; it has no events until the chunk is encoded.
+    pub fn push(&mut self, step: Step) {
+        self.steps.push(step);
+    }
+
+    /// Returns the steps.
+    pub fn steps(&self) -> &[Step] {
+        &self.steps
+    }
+
+    /// Returns step `index` with its events; `None` past the last encoded one.
+    pub fn moment(&self, index: usize) -> Option<Moment<'_>> {
+        let end = *self.ends.get(index)? as usize;
+        let begin = index.checked_sub(1).map_or(0, |before| self.ends[before] as usize);
+        let step = &self.steps[index];
+        let listener_id = self.first_user_id + u64::from(step.listener);
+        Some(Moment {
+            ts_ms: step.time * 1000 + self.millisecond,
+            session_id: step.session.get(),
+            user_id: self.events[begin].shows_user.then_some(listener_id),
+            listener_id,
+            step,
+            events: &self.events[begin..end],
+            first_byte: begin.checked_sub(1).map_or(0, |before| self.events[before].end as usize),
+            bytes: &self.bytes,
+        })
+    }
+}
+
+/// What happens in one step of one listener: a page view and up to two more events, as JSON.
+#[derive(Clone, Copy, Debug)]
+pub struct Moment<'a> {
     /// Event time, milliseconds since 1970.
     pub ts_ms: i64,
     /// Number of the session in the run.
     pub session_id: u64,
     /// Number of the listener, if the events name them.
     pub user_id: Option<u64>,
+    /// Number of the listener, whether the events name them or not.
+    pub listener_id: u64,
+    /// What the events were made from.
+    pub step: &'a Step,
+    events: &'a [Event],
+    first_byte: usize,
+    bytes: &'a [u8],
 }
 
-impl Moment {
+impl<'a> Moment<'a> {
     /// Returns the events in the order they are sent: the page view last.
-    pub fn events(&self) -> impl ExactSizeIterator<Item = (Topic, &[u8])> {
-        self.parts.iter().map(|(topic, range)| (*topic, &self.bytes[range.clone()]))
+    pub fn events(&self) -> impl ExactSizeIterator<Item = (Topic, &'a [u8])> + use<'a> {
+        let (mut from, bytes) = (self.first_byte, self.bytes);
+        self.events.iter().map(move |event| {
+            let begin = std::mem::replace(&mut from, event.end as usize);
+            (event.topic, &bytes[begin..event.end as usize])
+        })
     }
 }
 
@@ -71,7 +152,7 @@ struct StateText {
     without_auth: String,
 }
 
-/// Turns listeners' present states into events.
+/// Turns steps into events.
 #[derive(Clone, Debug)]
 pub struct Encoder {
     states: Vec<StateText>,
@@ -85,31 +166,30 @@ impl Encoder {
         Self { states: machine.states().iter().map(state_text).collect(), tag }
     }
 
-    /// Writes the events of a listener's present state into `moment`, replacing what it held.
-    pub fn write(
-        &self,
-        listener: &Listener,
-        user_id: u64,
-        millisecond: i64,
-        machine: &Machine,
-        catalogue: &Catalogue,
-        moment: &mut Moment,
-    ) {
-        let session = &listener.session;
-        let state = machine.state(session.state());
-        let text = &self.states[usize::from(session.state())];
-        moment.bytes.clear();
-        moment.parts.clear();
-        moment.ts_ms = session.time() * 1000 + millisecond;
-        moment.session_id = listener.session_id;
-        moment.user_id = state.shows_user.then_some(user_id);
-        let song = session.song().filter(|_| state.kind == PageKind::Song);
-        let song = song.map(|song| catalogue.songs[song as usize].json.as_str());
-        let mut writer = Writer { encoder: self, listener, user_id, millisecond, catalogue, state, moment };
+    /// Writes the events of all steps of a chunk.
+    pub fn encode(&self, model: &Model, chunk: &mut Chunk) {
+        let Chunk { steps, bytes, events, ends, millisecond, first_user_id } = chunk;
+        *millisecond = model.millisecond;
+        *first_user_id = model.settings.first_user_id;
+        bytes.clear();
+        events.clear();
+        ends.clear();
+        for step in steps.iter() {
+            self.encode_step(model, step, bytes, events);
+            ends.push(events.len() as u32);
+        }
+    }
+
+    fn encode_step(&self, model: &Model, step: &Step, bytes: &mut Vec<u8>, events: &mut Vec<Event>) {
+        let state = model.machine().state(step.state);
+        let text = &self.states[usize::from(step.state)];
+        let song = step.song.filter(|_| state.kind == PageKind::Song);
+        let song = song.map(|song| model.catalogue.songs[song as usize].json.as_str());
+        let mut writer = Writer { encoder: self, model, step, state, bytes, events, person: None };
         if song.is_some() {
             writer.event(Topic::Listen, song, &text.with_auth, "");
         }
-        if session.follows_login(machine) {
+        if step.follows_login {
             let outcome = if state.is_logged_in { r#","success":true"# } else { r#","success":false"# };
             writer.event(Topic::Auth, None, &text.without_auth, outcome);
         }
@@ -122,54 +202,67 @@ impl Encoder {
 
 struct Writer<'a> {
     encoder: &'a Encoder,
-    listener: &'a Listener,
-    user_id: u64,
-    millisecond: i64,
-    catalogue: &'a Catalogue,
+    model: &'a Model,
+    step: &'a Step,
     state: &'a State,
-    moment: &'a mut Moment,
+    bytes: &'a mut Vec<u8>,
+    events: &'a mut Vec<Event>,
+    /// Where the text about the person, the same in all events of a step, has been written before.
+    person: Option<Range<usize>>,
 }
 
 impl Writer<'_> {
     /// Writes one event; a song stands first in a listen and last in a page view.
     fn event(&mut self, topic: Topic, song: Option<&str>, state: &str, outcome: &str) {
-        let identity = &self.listener.identity;
-        let place = &self.catalogue.places[identity.place as usize];
-        let (ts_ms, session_id) = (self.moment.ts_ms, self.moment.session_id);
-        let out = &mut self.moment.bytes;
-        let from = out.len();
+        let (step, out) = (self.step, &mut *self.bytes);
         out.push(b'{');
         if let (Topic::Listen, Some(song)) = (topic, song) {
             out.extend_from_slice(song.as_bytes());
             out.push(b',');
         }
-        push_number(out, "\"ts\":", ts_ms);
-        push_number(out, ",\"sessionId\":", session_id as i64);
-        push_number(out, state, i64::from(self.listener.session.item()));
-        out.push(b',');
-        out.extend_from_slice(place.name_json.as_bytes());
-        out.extend_from_slice(b",\"userAgent\":");
-        out.extend_from_slice(self.catalogue.agents[identity.agent as usize].as_bytes());
-        out.push(b',');
-        out.extend_from_slice(place.position_json.as_bytes());
-        if self.state.shows_user {
-            push_number(out, ",\"userId\":", self.user_id as i64);
-            out.extend_from_slice(b",\"lastName\":");
-            out.extend_from_slice(self.catalogue.last_names[identity.last_name as usize].as_bytes());
-            out.push(b',');
-            out.extend_from_slice(self.catalogue.first_names[identity.first_name as usize].json.as_bytes());
-            let registration_ms = self.listener.registration * 1000 + self.millisecond;
-            push_number(out, ",\"registration\":", registration_ms);
-            out.extend_from_slice(self.encoder.tag.as_bytes());
-        }
+        push_number(out, "\"ts\":", self.model.ts_ms(step.time));
+        push_number(out, ",\"sessionId\":", step.session.get() as i64);
+        push_number(out, state, i64::from(step.item));
+        self.person();
+        let out = &mut *self.bytes;
         if let (Topic::PageView, Some(song)) = (topic, song) {
             out.push(b',');
             out.extend_from_slice(song.as_bytes());
         }
         out.extend_from_slice(outcome.as_bytes());
         out.extend_from_slice(b"}\n");
-        let to = out.len();
-        self.moment.parts.push((topic, from..to));
+        let (shows_user, end) = (self.state.shows_user, out.len() as u32);
+        self.events.push(Event { topic, shows_user, end });
+    }
+
+    /// Writes device and place, and the name where it shows.
+    fn person(&mut self) {
+        let out = &mut *self.bytes;
+        if let Some(before) = self.person.clone() {
+            out.extend_from_within(before);
+            return;
+        }
+        let from = out.len();
+        let (Identity { place, agent, first_name, last_name }, catalogue) =
+            (self.step.identity, &self.model.catalogue);
+        let place = &catalogue.places[place as usize];
+        out.push(b',');
+        out.extend_from_slice(place.name_json.as_bytes());
+        out.extend_from_slice(b",\"userAgent\":");
+        out.extend_from_slice(catalogue.agents[agent as usize].as_bytes());
+        out.push(b',');
+        out.extend_from_slice(place.position_json.as_bytes());
+        if self.state.shows_user {
+            let user_id = self.model.settings.first_user_id + u64::from(self.step.listener);
+            push_number(out, ",\"userId\":", user_id as i64);
+            out.extend_from_slice(b",\"lastName\":");
+            out.extend_from_slice(catalogue.last_names[last_name as usize].as_bytes());
+            out.push(b',');
+            out.extend_from_slice(catalogue.first_names[first_name as usize].json.as_bytes());
+            push_number(out, ",\"registration\":", self.model.ts_ms(self.step.registration));
+            out.extend_from_slice(self.encoder.tag.as_bytes());
+        }
+        self.person = Some(from..out.len());
     }
 }
 

@@ -8,12 +8,19 @@
 //!
 //! The same settings give the same bytes, on every machine with the same floating-point functions.
 
+pub mod arrivals;
 pub mod broker;
 pub mod catalogue;
+pub mod checkpoint;
 pub mod cli;
 pub mod clock;
 pub mod event;
+pub mod holidays;
+pub mod kernel;
 pub mod machine;
+pub mod model;
+pub mod pace;
+pub mod pipeline;
 pub mod population;
 pub mod process;
 pub mod profile;
@@ -21,5 +28,7 @@ pub mod redelivery;
 pub mod rng;
 pub mod run;
 pub mod session;
+pub mod shard;
 pub mod simulation;
 pub mod sink;
+pub mod step;

@@ -121,6 +121,7 @@ pub struct Machine {
     states: Vec<State>,
     groups: Vec<Group>,
     initial: (Weighted, Vec<usize>),
+    newcomers: Option<usize>,
 }
 
 #[derive(Clone, Debug)]
@@ -164,7 +165,10 @@ impl Machine {
             compiled.push(compile_entry(name, group, &ids)?);
         }
         let initial = initial_groups(&compiled, users)?;
-        let machine = Self { states, groups: compiled, initial };
+        let newcomers = format!("{}/{}", users.new_auth, users.new_level);
+        let is_theirs = |group: &Group| group.name == newcomers && !group.entries.is_empty();
+        let newcomers = compiled.iter().position(is_theirs);
+        let machine = Self { states, groups: compiled, initial, newcomers };
         machine.check_that_life_goes_on()?;
         Ok(machine)
     }
@@ -183,6 +187,11 @@ impl Machine {
     pub fn draw_group(&self, rng: &mut Rng) -> usize {
         let (weights, groups) = &self.initial;
         groups[weights.draw(rng)]
+    }
+
+    /// Returns the group of listeners who come later; `None` if they could begin no session.
+    pub fn newcomers(&self) -> Option<usize> {
+        self.newcomers
     }
 
     /// Draws the first state of a session of a listener of a group.
@@ -398,5 +407,17 @@ mod tests {
         assert!(near(paid["Cancelled/paid"], 0.00086), "{paid:?}");
         assert!(near(free["Logged In/free"], 0.9777), "{free:?}");
         assert!(near(free["Cancelled/free"], 0.00011), "{free:?}");
+    }
+
+    #[test]
+    fn engagement_profile_has_the_exact_expectations_of_the_absorbing_chain() {
+        let machine = Profile::builtin("engagement").unwrap().machine;
+
+        let (free, paid) = (expectation(&machine, "Logged In/free"), expectation(&machine, "Logged In/paid"));
+
+        assert_eq!(machine.states().len(), 50);
+        assert_eq!(machine.states().iter().map(|state| state.next.len()).sum::<usize>(), 265);
+        assert!((free.events - 50.5).abs() < 0.05, "{} events, not 50.5", free.events);
+        assert!((paid.events - 133.9).abs() < 0.05, "{} events, not 133.9", paid.events);
     }
 }

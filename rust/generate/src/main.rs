@@ -13,11 +13,12 @@ use anyhow::{Context, Result};
 use clap::Parser;
 use streamify_generate::{
     broker::{self, BrokerError, BrokerFile, BrokerHome, Status},
+    checkpoint::{Checkpoint, CheckpointError},
     cli::{BrokerCommand, Cli, Command, RunArgs, Window, show_time},
     process,
     profile::{BUILTIN, Profile, ProfileError},
-    run::{self, Delivery},
-    simulation::{Settings, Simulation},
+    run::{self, Delivery, Keep},
+    simulation::Simulation,
     sink::{
         Sink, SinkError,
         files::FileSink,
@@ -26,7 +27,7 @@ use streamify_generate::{
 };
 use streamify_runtime::{ExitCode, LogFormat, init_telemetry, report, shutdown_token};
 use tokio_util::sync::CancellationToken;
-use tracing::warn;
+use tracing::{info, warn};
 
 use crate::progress::Progress;
 
@@ -76,6 +77,11 @@ fn hint(error: &anyhow::Error) -> Option<&'static str> {
         if let Some(error) = error.downcast_ref::<SinkError>() {
             return error.hint();
         }
+        if error.is::<CheckpointError>() {
+            return Some(
+                "name another file with `--checkpoint` to begin a new run, or repeat the settings of the old one",
+            );
+        }
         if error.is::<ProfileError>() {
             return Some(
                 "`streamify-generate profile` prints the built-in profile, with the format in its first lines",
@@ -121,31 +127,28 @@ fn print(text: &str) -> Result<ExitCode> {
 fn generate(args: &RunArgs) -> Result<ExitCode> {
     args.check().map_err(bad_settings)?;
     let now_ms = chrono::Utc::now().timestamp_millis();
-    let window = Window::resolve(args.start.as_deref(), args.end.as_deref(), args.days, now_ms);
-    let window = window.map_err(bad_settings)?;
-    let settings = Settings {
-        profile: Profile::load(&args.profile).map_err(bad_settings)?,
-        seed: args.seed,
-        num_users: args.users,
-        first_user_id: args.first_user_id,
-        start_ms: window.start_ms,
-        end_ms: window.end_ms,
-        tag: args.tag.clone(),
-    };
-    if window.reaches_into_the_future(args.speed, now_ms) {
+    let profile = args.load_profile().map_err(bad_settings)?;
+    for key in &profile.suggestions.ignored {
+        warn!(key, profile = args.profile, "key of the configuration means nothing and is ignored");
+    }
+    let resumed = resume(args)?;
+    let settings = args.settings(profile, now_ms, resumed.as_ref().map(|checkpoint| &checkpoint.run));
+    let settings = settings.map_err(bad_settings)?;
+    if let (Some(checkpoint), Some(path)) = (&resumed, &args.pacing.checkpoint) {
+        checkpoint.check(path, &settings).map_err(bad_settings)?;
+    }
+    let window = Window { start_ms: settings.start_ms, end_ms: settings.end_ms };
+    if window.reaches_into_the_future(args.pace(), now_ms) {
         warn!("event times will reach a day or more into the future, which readers may refuse");
     }
     let stop = shutdown_token()?;
-    let (mut sink, place) = destination(args, settings.run_id(), &stop)?;
-    let delivery = Delivery {
-        key: args.key,
-        speed: args.speed,
-        max_events: args.max_events,
-        duplicates: args.duplicates,
-    };
-    let mut progress = Progress::new(args.users, window.start_ms, window.end_ms);
+    let mark = resumed.as_ref().map(|checkpoint| &checkpoint.sink);
+    let (mut sink, place) = destination(args, settings.run_id(), mark, &stop)?;
+    let mut progress = Progress::new(settings.num_users, settings.start_ms, settings.end());
     progress.preparing();
-    let mut simulation = Simulation::new(settings);
+    let (state, before) = resumed.map(|checkpoint| (checkpoint.state, checkpoint.progress)).unzip();
+    let delivery = delivery(args, before);
+    let mut simulation = Simulation::start(settings, args.conduct(), state);
     let result =
         run::run(&mut simulation, &delivery, sink.as_mut(), &stop, &mut |summary| progress.show(summary));
     progress.clear();
@@ -159,10 +162,41 @@ fn generate(args: &RunArgs) -> Result<ExitCode> {
     Ok(ExitCode::Done)
 }
 
-/// Opens the destination; returns it and its name for people.
-fn destination(args: &RunArgs, run_id: String, stop: &CancellationToken) -> Result<(Box<dyn Sink>, String)> {
-    if let Some(folder) = &args.out {
-        let sink = FileSink::create(folder, args.overwrite)?;
+/// Reads the checkpoint to go on from, if there is one.
+fn resume(args: &RunArgs) -> Result<Option<Checkpoint>> {
+    let Some(path) = &args.pacing.checkpoint else { return Ok(None) };
+    let checkpoint = Checkpoint::read(path).map_err(bad_settings)?;
+    if let Some(checkpoint) = &checkpoint {
+        info!(run_id = checkpoint.run.run_id, path = %path.display(), "going on from a checkpoint");
+    }
+    Ok(checkpoint)
+}
+
+fn delivery(args: &RunArgs, resumed: Option<serde_json::Value>) -> Delivery {
+    let every = args.pacing.checkpoint_interval;
+    Delivery {
+        key: args.key,
+        pace: args.pace(),
+        max_eps: args.pacing.max_eps,
+        clock: None,
+        max_events: args.max_events,
+        duplicates: args.duplicates,
+        keep: args.pacing.checkpoint.clone().map(|path| Keep { path, every, resumed }),
+    }
+}
+
+/// Opens the destination, where a checkpoint left it if there is one; returns it and its name for people.
+fn destination(
+    args: &RunArgs,
+    run_id: String,
+    mark: Option<&serde_json::Value>,
+    stop: &CancellationToken,
+) -> Result<(Box<dyn Sink>, String)> {
+    if let Some(folder) = args.folder() {
+        let sink = match mark {
+            Some(mark) => FileSink::resume(folder, mark)?,
+            None => FileSink::create(folder, args.overwrite)?,
+        };
         return Ok((Box::new(sink), folder.display().to_string()));
     }
     let options = args.kafka_options(std::env::vars()).map_err(bad_settings)?;

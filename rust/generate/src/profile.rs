@@ -3,14 +3,22 @@
 //! A [`Profile`] is only ever a checked one: parsing names the file and the line of a mistake in the form, and the state,
 //! page or key of a mistake in the meaning. The state machine in it is compiled by [`crate::machine`].
 
+mod check;
+mod error;
+mod eventsim;
+
 use std::{collections::BTreeMap, path::Path};
 
 use serde::{Deserialize, Serialize};
 
-use crate::machine::{Machine, MachineError};
+use crate::machine::Machine;
+pub use error::ProfileError;
 
 /// The profiles that come with the program, as (name, text).
-pub const BUILTIN: &[(&str, &str)] = &[("example", include_str!("../profiles/example.toml"))];
+pub const BUILTIN: &[(&str, &str)] = &[
+    ("example", include_str!("../profiles/example.toml")),
+    ("engagement", include_str!("../profiles/engagement.toml")),
+];
 
 /// A checked profile.
 #[derive(Clone, Debug)]
@@ -31,7 +39,42 @@ pub struct Profile {
     pub catalogue: CatalogueSize,
     /// The pages and how one leads to the next.
     pub machine: Machine,
+    /// What the file says that is no matter of behaviour.
+    pub suggestions: Suggestions,
     canonical: Vec<u8>,
+}
+
+/// What an Eventsim configuration says about a run, for where the command line says nothing.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Suggestions {
+    /// Where all randomness comes from.
+    pub seed: Option<u64>,
+    /// Listeners at the start.
+    pub num_users: Option<u32>,
+    /// Number of the first listener.
+    pub first_user_id: Option<u64>,
+    /// Start of the window.
+    pub start: Option<String>,
+    /// End of the window.
+    pub end: Option<String>,
+    /// Label on events that name the listener.
+    pub tag: Option<String>,
+    /// Keys that mean nothing here.
+    pub ignored: Vec<String>,
+}
+
+/// What the command line changes in a profile.
+#[derive(Clone, Debug, Default)]
+pub struct Overrides {
+    /// [`Users::growth_rate`].
+    pub growth_rate: Option<f64>,
+    /// [`Users::attrition_rate`].
+    pub attrition_rate: Option<f64>,
+    /// [`Weekend::holidays`].
+    pub holidays: Option<String>,
+    /// Whether accounts are as old as Eventsim makes them: `growth_rate` years on average (it means the gap between two
+    /// arrivals), five at most; without growth all were made at the start.
+    pub eventsim_registration: bool,
 }
 
 /// Mean gaps.
@@ -56,7 +99,7 @@ pub struct Daily {
     pub quietest_hour: f64,
 }
 
-/// Saturday and Sunday.
+/// Saturday, Sunday and holidays.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Weekend {
@@ -66,6 +109,9 @@ pub struct Weekend {
     pub offset_minutes: i64,
     /// Minutes the change takes.
     pub scale_minutes: i64,
+    /// Whose holidays count as weekends, as a country code; empty: nobody's.
+    #[serde(default)]
+    pub holidays: String,
 }
 
 /// The first listeners.
@@ -82,6 +128,33 @@ pub struct Users {
     pub churned: String,
     /// Mean age of an account at the start, in days; 0: all registered at the start.
     pub registration_age_days: f64,
+    /// Greatest age of an account at the start, in days.
+    #[serde(default = "oldest_account")]
+    pub registration_age_max_days: f64,
+    /// Auth state of listeners who come later.
+    #[serde(default = "guest")]
+    pub new_auth: String,
+    /// Level of listeners who come later.
+    #[serde(default = "free")]
+    pub new_level: String,
+    /// New listeners a year, as a part of those there are.
+    #[serde(default)]
+    pub growth_rate: f64,
+    /// Part of the listeners who stop coming within a year, 0 to below 1.
+    #[serde(default)]
+    pub attrition_rate: f64,
+}
+
+fn oldest_account() -> f64 {
+    36_500.0
+}
+
+fn guest() -> String {
+    "Guest".to_owned()
+}
+
+fn free() -> String {
+    "free".to_owned()
 }
 
 /// Sizes of the synthetic catalogue.
@@ -141,52 +214,6 @@ struct ProfileFile {
     states: BTreeMap<String, StateGroup>,
 }
 
-/// Why a profile cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum ProfileError {
-    /// Neither a built-in name nor a readable file.
-    #[error("failed to read profile `{name}` (built in: {builtin})")]
-    Unreadable {
-        /// As given.
-        name: String,
-        /// Names that would work.
-        builtin: String,
-        /// What the file system said.
-        #[source]
-        source: std::io::Error,
-    },
-    /// Not TOML, or with unknown, missing or wrongly typed keys; the source names line and column.
-    #[error("profile `{origin}` is not well formed")]
-    Malformed {
-        /// Name or path.
-        origin: String,
-        /// Line, column and cause.
-        #[source]
-        source: Box<toml::de::Error>,
-    },
-    /// A number outside its range.
-    #[error("profile `{origin}`: `{key}` is {value} (expected {expected})")]
-    OutOfRange {
-        /// Name or path.
-        origin: String,
-        /// Dotted key.
-        key: &'static str,
-        /// The number.
-        value: f64,
-        /// The range in words.
-        expected: &'static str,
-    },
-    /// A state machine that cannot run.
-    #[error("profile `{origin}` has a state machine that cannot run")]
-    States {
-        /// Name or path.
-        origin: String,
-        /// Which state, and why.
-        #[source]
-        source: MachineError,
-    },
-}
-
 impl Profile {
     /// Returns the profile with a built-in name.
     ///
@@ -199,16 +226,16 @@ impl Profile {
         }
     }
 
-    /// Returns the built-in profile `name`, or else the one in the file `name`.
+    /// Returns the built-in profile `name`, or else the one in the file `name`, TOML or Eventsim's JSON.
     ///
     /// # Errors
     /// Any [`ProfileError`].
-    pub fn load(name: &str) -> Result<Self, ProfileError> {
-        if BUILTIN.iter().any(|(builtin, _)| *builtin == name) {
-            return Self::builtin(name);
+    pub fn load(name: &str, overrides: &Overrides) -> Result<Self, ProfileError> {
+        if let Some((_, text)) = BUILTIN.iter().find(|(builtin, _)| *builtin == name) {
+            return Self::parse_with(text, name, overrides);
         }
         let text = std::fs::read_to_string(Path::new(name)).map_err(|source| unreadable(name, source))?;
-        Self::parse(&text, name)
+        Self::parse_with(&text, name, overrides)
     }
 
     /// Parses and checks a profile; `origin` is what messages call it.
@@ -216,17 +243,36 @@ impl Profile {
     /// # Errors
     /// All but [`ProfileError::Unreadable`].
     pub fn parse(text: &str, origin: &str) -> Result<Self, ProfileError> {
-        let file: ProfileFile = toml::from_str(text).map_err(|source| ProfileError::Malformed {
-            origin: origin.to_owned(),
-            source: Box::new(source),
-        })?;
-        check_ranges(&file, origin)?;
+        Self::parse_with(text, origin, &Overrides::default())
+    }
+
+    /// Parses a profile, changes it, and checks it; `origin` is what messages call it. A text that begins with `{` is Eventsim's
+    /// JSON.
+    ///
+    /// # Errors
+    /// All but [`ProfileError::Unreadable`].
+    pub fn parse_with(text: &str, origin: &str, overrides: &Overrides) -> Result<Self, ProfileError> {
+        let text = text.trim_start_matches('\u{feff}');
+        let is_eventsim = text.trim_start().starts_with('{');
+        let (mut file, suggestions) = if is_eventsim {
+            eventsim::read(text, origin)?
+        } else {
+            let malformed =
+                |source| ProfileError::Malformed { origin: origin.to_owned(), source: Box::new(source) };
+            (toml::from_str(text).map_err(malformed)?, Suggestions::default())
+        };
+        overrides.apply(&mut file);
+        check::ranges(&file, origin, is_eventsim)?;
         // The doc line and comments are left out: they change no event.
         let canonical = serde_json::to_vec(&file).unwrap_or_default();
         let machine = Machine::compile(&file.states, &file.pages, &file.users)
             .map_err(|source| ProfileError::States { origin: origin.to_owned(), source })?;
+        if file.users.growth_rate > 0.0 && machine.newcomers().is_none() {
+            let group = format!("{}/{}", file.users.new_auth, file.users.new_level);
+            return Err(ProfileError::NoNewcomers { origin: origin.to_owned(), group });
+        }
         let ProfileFile { name, doc, rates, daily, weekend, users, catalogue, .. } = file;
-        Ok(Self { name, doc, rates, daily, weekend, users, catalogue, machine, canonical })
+        Ok(Self { name, doc, rates, daily, weekend, users, catalogue, machine, suggestions, canonical })
     }
 
     /// Returns a canonical form of all that shapes events, for deriving the run id.
@@ -235,51 +281,24 @@ impl Profile {
     }
 }
 
+impl Overrides {
+    fn apply(&self, file: &mut ProfileFile) {
+        let users = &mut file.users;
+        users.growth_rate = self.growth_rate.unwrap_or(users.growth_rate);
+        users.attrition_rate = self.attrition_rate.unwrap_or(users.attrition_rate);
+        if self.eventsim_registration {
+            users.registration_age_days = users.growth_rate * 365.0;
+            users.registration_age_max_days = 5.0 * 365.0;
+        }
+        if let Some(holidays) = &self.holidays {
+            file.weekend.holidays.clone_from(holidays);
+        }
+    }
+}
+
 fn unreadable(name: &str, source: std::io::Error) -> ProfileError {
     let builtin: Vec<String> = BUILTIN.iter().map(|(name, _)| format!("`{name}`")).collect();
     ProfileError::Unreadable { name: name.to_owned(), builtin: builtin.join(", "), source }
-}
-
-fn check_ranges(file: &ProfileFile, origin: &str) -> Result<(), ProfileError> {
-    let check = |key, value: f64, ok: bool, expected| {
-        // NaN fails every comparison, so `ok` is false for it.
-        if ok {
-            Ok(())
-        } else {
-            Err(ProfileError::OutOfRange { origin: origin.to_owned(), key, value, expected })
-        }
-    };
-    let positive = |key, value: f64| check(key, value, value > 0.0 && value.is_finite(), "a number above 0");
-    let size =
-        |key, value: usize| check(key, value as f64, (1..=10_000_000).contains(&value), "1 to 10000000");
-    let ProfileFile { rates, daily, weekend, users, catalogue, .. } = file;
-    positive("rates.alpha_seconds", rates.alpha_seconds)?;
-    positive("rates.beta_seconds", rates.beta_seconds)?;
-    let gap = rates.session_gap_seconds;
-    check("rates.session_gap_seconds", gap as f64, (1..=86_400).contains(&gap), "1 to 86400")?;
-    let flat_limit = 1.0 / std::f64::consts::TAU;
-    check("daily.damping", daily.damping, (0.0..flat_limit).contains(&daily.damping), "0 to below 0.159")?;
-    check(
-        "daily.quietest_hour",
-        daily.quietest_hour,
-        (0.0..24.0).contains(&daily.quietest_hour),
-        "0 to below 24",
-    )?;
-    check("weekend.damping", weekend.damping, (0.0..1.0).contains(&weekend.damping), "0 to below 1")?;
-    let (offset, scale) = (weekend.offset_minutes, weekend.scale_minutes);
-    check("weekend.offset_minutes", offset as f64, (0..=1440).contains(&offset), "0 to 1440")?;
-    check("weekend.scale_minutes", scale as f64, (0..=1440).contains(&scale), "0 to 1440")?;
-    let age = users.registration_age_days;
-    check("users.registration_age_days", age, (0.0..=36_500.0).contains(&age), "0 to 36500")?;
-    size("catalogue.places", catalogue.places)?;
-    size("catalogue.first_names", catalogue.first_names)?;
-    size("catalogue.last_names", catalogue.last_names)?;
-    size("catalogue.artists", catalogue.artists)?;
-    size("catalogue.songs", catalogue.songs)?;
-    let exponent = catalogue.song_weight_exponent;
-    check("catalogue.song_weight_exponent", exponent, (0.0..=5.0).contains(&exponent), "0 to 5")?;
-    let awkward = catalogue.awkward_share;
-    check("catalogue.awkward_share", awkward, (0.0..=1.0).contains(&awkward), "0 to 1")
 }
 
 #[cfg(test)]
@@ -307,9 +326,12 @@ mod tests {
 
     #[test]
     fn unknown_profile_names_the_built_in_ones() {
-        let message = chain(&Profile::load("exmaple").unwrap_err());
+        let message = chain(&Profile::load("exmaple", &Overrides::default()).unwrap_err());
 
-        assert!(message.starts_with("failed to read profile `exmaple` (built in: `example`)"), "{message}");
+        assert!(
+            message.starts_with("failed to read profile `exmaple` (built in: `example`, `engagement`)"),
+            "{message}"
+        );
     }
 
     #[test]

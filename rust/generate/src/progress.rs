@@ -21,12 +21,12 @@ pub(crate) struct Progress {
     is_shown: bool,
     num_users: u32,
     start_ms: i64,
-    end_ms: i64,
+    end_ms: Option<i64>,
 }
 
 impl Progress {
     /// Starts the clock.
-    pub(crate) fn new(num_users: u32, start_ms: i64, end_ms: i64) -> Self {
+    pub(crate) fn new(num_users: u32, start_ms: i64, end_ms: Option<i64>) -> Self {
         let is_terminal = io::stderr().is_terminal();
         Self { is_terminal, last: Instant::now(), is_shown: false, num_users, start_ms, end_ms }
     }
@@ -45,13 +45,14 @@ impl Progress {
         }
         self.last = Instant::now();
         let now = summary.last_ts.unwrap_or(self.start_ms);
-        let part = (now - self.start_ms) as f64 / (self.end_ms - self.start_ms) as f64;
+        let part = self.end_ms.map_or_else(String::new, |end_ms| {
+            format!(" ({:.0} %)", 100.0 * (now - self.start_ms) as f64 / (end_ms - self.start_ms) as f64)
+        });
         self.line(&format!(
-            "{} records, {} per second, simulated time {} ({:.0} %)",
+            "{} records, {} per second, simulated time {}{part}",
             grouped(summary.events + summary.duplicates),
             grouped(summary.events_per_second as u64),
             show_time(now),
-            100.0 * part,
         ));
     }
 

@@ -5,6 +5,8 @@
 
 use std::{cmp::Reverse, collections::BinaryHeap};
 
+use serde::{Deserialize, Serialize};
+
 use crate::{
     event::Topic,
     rng::{Purpose, Rng},
@@ -14,7 +16,7 @@ use crate::{
 const MAX_DELAY_RECORDS: usize = 2_000;
 
 /// Copies waiting for their time.
-#[derive(Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Redelivery {
     rng: Rng,
     rate: f64,
@@ -23,7 +25,7 @@ pub struct Redelivery {
 }
 
 /// A second delivery of a record.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Copy {
     due: u64,
     original: u64,

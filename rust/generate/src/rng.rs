@@ -4,6 +4,8 @@
 //! library. Streams are derived from (seed, purpose, index) alone: a listener draws the same numbers whatever the other
 //! listeners do, which is what lets the population be split over threads. Not for cryptography.
 
+use serde::{Deserialize, Serialize};
+
 /// What a stream of random numbers is used for; streams of different purposes are independent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
@@ -13,10 +15,14 @@ pub enum Purpose {
     Listener = 2,
     /// Which events are delivered twice, and when.
     Duplicates = 3,
+    /// When new listeners come.
+    Arrivals = 4,
+    /// When a listener stops coming.
+    Departure = 5,
 }
 
 /// A stream of random numbers (xoshiro256++ 1.0 of Blackman and Vigna, seeded by SplitMix64, as its authors advise).
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rng([u64; 4]);
 
 impl Rng {
@@ -26,6 +32,16 @@ impl Rng {
         mixer.0 = mixer.next() ^ (purpose as u64);
         mixer.0 = mixer.next() ^ index;
         Self([mixer.next(), mixer.next(), mixer.next(), mixer.next()])
+    }
+
+    /// Returns the words of the state.
+    pub fn state(&self) -> [u64; 4] {
+        self.0
+    }
+
+    /// Returns the stream that goes on from a state.
+    pub fn from_state(state: [u64; 4]) -> Self {
+        Self(state)
     }
 
     /// Returns 64 uniform bits.
@@ -90,6 +106,8 @@ impl SplitMix64 {
 #[derive(Clone, Debug)]
 pub struct Weighted {
     cumulative: Vec<f64>,
+    /// Entry i is where a point in the i-th of n equal parts is looked for first, so that a draw takes one or two looks.
+    guide: Vec<u32>,
 }
 
 impl Weighted {
@@ -100,7 +118,11 @@ impl Weighted {
             total += f64::max(weight, 0.0);
             total
         });
-        Self { cumulative: cumulative.collect() }
+        let cumulative: Vec<f64> = cumulative.collect();
+        let count = cumulative.len();
+        let share = |part: usize| part as f64 / count as f64 * cumulative.last().unwrap_or(&0.0);
+        let guide = (0..count).map(|part| cumulative.partition_point(|edge| *edge <= share(part)) as u32);
+        Self { guide: guide.collect(), cumulative }
     }
 
     /// Returns the running sums of the weights.
@@ -111,8 +133,18 @@ impl Weighted {
     /// Draws an index; 0 if there are no weights.
     pub fn draw(&self, rng: &mut Rng) -> usize {
         let Some(total) = self.cumulative.last() else { return 0 };
-        let point = rng.unit() * total;
-        self.cumulative.partition_point(|edge| *edge <= point).min(self.cumulative.len() - 1)
+        let (unit, last) = (rng.unit(), self.cumulative.len() - 1);
+        let point = unit * total;
+        let mut index =
+            (self.guide[((unit * self.guide.len() as f64) as usize).min(last)] as usize).min(last);
+        // Rounding can put the guide one entry too far.
+        while index > 0 && self.cumulative[index - 1] > point {
+            index -= 1;
+        }
+        while index < last && self.cumulative[index] <= point {
+            index += 1;
+        }
+        index
     }
 }
 
@@ -150,6 +182,22 @@ mod tests {
 
         assert!((exponential - 90.0).abs() < 1.0, "{exponential}");
         assert!(normal.abs() < 0.01 && (square - 1.0).abs() < 0.02, "{normal} {square}");
+    }
+
+    #[test]
+    fn a_draw_finds_what_a_search_finds() {
+        for weights in
+            [vec![1.0; 7], vec![0.0, 5.0, 0.0, 0.1, 0.0], (1..900).map(|i| 1.0 / f64::from(i)).collect()]
+        {
+            let weighted = Weighted::new(weights);
+            let edges = weighted.edges();
+            let mut rng = Rng::new(2, Purpose::Listener, 0);
+            for _ in 0..20_000 {
+                let point = rng.clone().unit() * edges.last().unwrap();
+                let found = edges.partition_point(|edge| *edge <= point).min(edges.len() - 1);
+                assert_eq!(weighted.draw(&mut rng), found);
+            }
+        }
     }
 
     #[test]

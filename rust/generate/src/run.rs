@@ -1,20 +1,24 @@
 //! The loop of a run: simulation → pace → sink, with exact counts.
 //!
 //! Every record that a sink has taken is counted, no other. A run ends at the end of its window, at the record limit, or when it
-//! is asked to stop; all three are good ends, and the sink is finished in each.
+//! is asked to stop; all three are good ends, and the sink is finished in each. With a [`Keep`] the state is saved now and then
+//! and at the end, each time after the sink has made safe what it has taken: a run resumed from it goes on with the next event.
 
 use std::{
     collections::BTreeMap,
+    path::PathBuf,
     time::{Duration, Instant},
 };
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    checkpoint::{Checkpoint, RunMark, State},
     event::{Moment, Topic},
+    pace::{Pace, Pacer, WallClock},
     redelivery::Redelivery,
-    simulation::Simulation,
+    simulation::{Next, Simulation},
     sink::{Record, Sink, SinkError},
 };
 
@@ -35,12 +39,29 @@ pub enum Key {
 pub struct Delivery {
     /// What messages are keyed by.
     pub key: Key,
-    /// Simulated seconds per real second; `None`: as fast as possible.
-    pub speed: Option<f64>,
-    /// Most records, copies not counted.
+    /// How fast simulated time passes.
+    pub pace: Pace,
+    /// Most records a second, copies not counted.
+    pub max_eps: Option<f64>,
+    /// What `pace` goes by; `None`: the system's.
+    pub clock: Option<WallClock>,
+    /// Most records, copies not counted; with a [`Keep`], those before the cut are counted too.
     pub max_events: Option<u64>,
     /// Probability that a record is delivered twice.
     pub duplicates: f64,
+    /// Where the state is saved.
+    pub keep: Option<Keep>,
+}
+
+/// How the state of a run is saved.
+#[derive(Clone, Debug)]
+pub struct Keep {
+    /// The checkpoint.
+    pub path: PathBuf,
+    /// How often; the end of a slice of time is waited for.
+    pub every: Duration,
+    /// [`Checkpoint::progress`] of the checkpoint that the run goes on from.
+    pub resumed: Option<serde_json::Value>,
 }
 
 /// How a run came to its end.
@@ -56,7 +77,7 @@ pub enum Outcome {
 }
 
 /// Counts of a topic.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TopicCounts {
     /// Records, copies not counted.
     pub events: u64,
@@ -66,7 +87,7 @@ pub struct TopicCounts {
     pub bytes: u64,
 }
 
-/// What a run did.
+/// What a run did; a resumed one counts what it did before the cut too.
 #[derive(Clone, Debug, Serialize)]
 pub struct Summary {
     /// Id of the run, also the header `run_id` of its records.
@@ -79,8 +100,8 @@ pub struct Summary {
     pub users: u32,
     /// Start of the window, milliseconds since 1970.
     pub start_ms: i64,
-    /// End of the window, milliseconds since 1970.
-    pub end_ms: i64,
+    /// End of the window, milliseconds since 1970, if it has one.
+    pub end_ms: Option<i64>,
     /// Time of the first event, if there was one.
     pub first_ts: Option<i64>,
     /// Time of the last event.
@@ -95,20 +116,37 @@ pub struct Summary {
     pub duplicates: u64,
     /// Bytes of all values.
     pub bytes: u64,
-    /// Wall-clock seconds.
+    /// Whether it went on from a checkpoint.
+    pub resumed: bool,
+    /// Wall-clock seconds, those before a cut not counted.
     pub seconds: f64,
-    /// Records, copies included, per wall-clock second.
+    /// Records, copies included, per wall-clock second, since the cut.
     pub events_per_second: f64,
     /// How it ended.
     pub outcome: Outcome,
 }
 
+/// What the loop knows and a checkpoint keeps.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Progress {
+    counts: [TopicCounts; 4],
+    events: u64,
+    first_ts: Option<i64>,
+    last_ts: Option<i64>,
+    sessions: u64,
+    redelivery: Redelivery,
+}
+
 struct Run<'a> {
     sink: &'a mut dyn Sink,
     delivery: &'a Delivery,
-    redelivery: Redelivery,
-    counts: [TopicCounts; 4],
+    mark: RunMark,
+    progress: Progress,
+    pacer: Pacer,
     started: Instant,
+    saved: Instant,
+    /// Records, copies included, before the cut.
+    records_before: u64,
     summary: Summary,
 }
 
@@ -123,89 +161,151 @@ pub fn run(
     stop: &CancellationToken,
     watch: &mut dyn FnMut(&Summary),
 ) -> Result<Summary, SinkError> {
-    let settings = simulation.settings();
-    let mut run = Run {
-        sink,
-        delivery,
-        redelivery: Redelivery::new(settings.seed, delivery.duplicates),
-        counts: [TopicCounts::default(); 4],
-        started: Instant::now(),
-        summary: Summary {
-            run_id: settings.run_id(),
-            profile: settings.profile.name.clone(),
-            seed: settings.seed,
-            users: settings.num_users,
-            start_ms: settings.start_ms,
-            end_ms: settings.end_ms,
-            first_ts: None,
-            last_ts: None,
-            sessions: 0,
-            topics: BTreeMap::new(),
-            events: 0,
-            duplicates: 0,
-            bytes: 0,
-            seconds: 0.0,
-            events_per_second: 0.0,
-            outcome: Outcome::Complete,
-        },
-    };
-    let outcome = match run.deliver_all(simulation, stop, watch) {
-        Ok(outcome) => outcome,
-        Err(SinkError::Stopped) => Outcome::Stopped,
-        Err(error) => return Err(error),
-    };
+    let mut run = Run::new(simulation, delivery, sink);
+    run.tally();
+    run.records_before = run.summary.events + run.summary.duplicates;
+    let outcome = run.deliver_all(simulation, stop, watch)?;
     run.summary.outcome = outcome;
     run.sink.finish()?;
     run.tally();
     Ok(run.summary)
 }
 
-impl Run<'_> {
+impl<'a> Run<'a> {
+    fn new(simulation: &Simulation, delivery: &'a Delivery, sink: &'a mut dyn Sink) -> Self {
+        let settings = simulation.settings();
+        let fresh = || Progress {
+            counts: [TopicCounts::default(); 4],
+            events: 0,
+            first_ts: None,
+            last_ts: None,
+            sessions: 0,
+            redelivery: Redelivery::new(settings.seed, delivery.duplicates),
+        };
+        let resumed = delivery.keep.as_ref().and_then(|keep| keep.resumed.clone());
+        let is_resumed = resumed.is_some();
+        // What a checkpoint of this version holds was written by this very type.
+        let progress: Progress =
+            resumed.and_then(|value| serde_json::from_value(value).ok()).unwrap_or_else(fresh);
+        let clock = delivery.clock.clone().unwrap_or_else(WallClock::system);
+        let origin_ms = progress.last_ts.unwrap_or(settings.start_ms);
+        Self {
+            sink,
+            delivery,
+            mark: RunMark::of(settings),
+            pacer: Pacer::new(delivery.pace, delivery.max_eps, clock, origin_ms),
+            started: Instant::now(),
+            saved: Instant::now(),
+            records_before: 0,
+            progress,
+            summary: Summary {
+                run_id: settings.run_id(),
+                profile: settings.profile.name.clone(),
+                seed: settings.seed,
+                users: settings.num_users,
+                start_ms: settings.start_ms,
+                end_ms: settings.end(),
+                first_ts: None,
+                last_ts: None,
+                sessions: 0,
+                topics: BTreeMap::new(),
+                events: 0,
+                duplicates: 0,
+                bytes: 0,
+                resumed: is_resumed,
+                seconds: 0.0,
+                events_per_second: 0.0,
+                outcome: Outcome::Complete,
+            },
+        }
+    }
+
     fn deliver_all(
         &mut self,
         simulation: &mut Simulation,
         stop: &CancellationToken,
         watch: &mut dyn FnMut(&Summary),
     ) -> Result<Outcome, SinkError> {
-        let mut moment = Moment::default();
+        let limit = self.delivery.max_events.unwrap_or(u64::MAX);
         let mut num_steps = 0u64;
-        let mut outcome = Outcome::Complete;
-        while simulation.step(&mut moment) {
-            let limit = self.delivery.max_events.unwrap_or(u64::MAX);
-            if self.summary.events + moment.events().len() as u64 > limit {
-                outcome = Outcome::MaxEvents;
-                break;
+        // A run that is cut before its first save could not be gone on with.
+        if self.delivery.keep.is_some() {
+            simulation.want_state();
+        }
+        let outcome = loop {
+            let moment = match simulation.next() {
+                Next::Moment(moment) => moment,
+                Next::State(state) => {
+                    self.save(*state)?;
+                    continue;
+                }
+                Next::Over => break Outcome::Complete,
+            };
+            if self.progress.events + moment.events().len() as u64 > limit {
+                simulation.put_back();
+                break Outcome::MaxEvents;
             }
-            self.keep_pace(moment.ts_ms, stop, watch)?;
-            self.deliver(&moment)?;
+            match self.keep_pace(moment.ts_ms, stop, watch).and_then(|()| self.deliver(&moment)) {
+                Ok(()) => {}
+                Err(SinkError::Stopped) => {
+                    simulation.put_back();
+                    break Outcome::Stopped;
+                }
+                Err(error) => return Err(error),
+            }
             num_steps += 1;
             if num_steps.is_multiple_of(1_024) {
-                self.tally();
-                watch(&self.summary);
+                self.look_around(simulation, watch);
                 if stop.is_cancelled() {
-                    return Ok(Outcome::Stopped);
+                    break Outcome::Stopped;
                 }
             }
+        };
+        if outcome != Outcome::Complete
+            && let Some(state) = simulation.close()
+        {
+            self.save(state)?;
         }
-        while let Some(copy) = self.redelivery.take_due(true) {
+        while outcome != Outcome::Stopped
+            && let Some(copy) = self.progress.redelivery.take_due(true)
+        {
             self.redeliver(&copy)?;
         }
         Ok(outcome)
     }
 
-    /// Waits until the wall clock has come to an event's time.
+    fn look_around(&mut self, simulation: &mut Simulation, watch: &mut dyn FnMut(&Summary)) {
+        self.tally();
+        watch(&self.summary);
+        if let Some(keep) = &self.delivery.keep
+            && self.saved.elapsed() >= keep.every
+        {
+            simulation.want_state();
+        }
+    }
+
+    /// Saves the state, once the sink has made safe what comes before it.
+    fn save(&mut self, state: State) -> Result<(), SinkError> {
+        let Some(keep) = &self.delivery.keep else { return Ok(()) };
+        let sink = self.sink.mark()?;
+        let progress = serde_json::to_value(&self.progress).unwrap_or_default();
+        Checkpoint { run: self.mark.clone(), progress, sink, state }.write(&keep.path)?;
+        self.saved = Instant::now();
+        Ok(())
+    }
+
+    /// Waits until events of a time may leave.
     fn keep_pace(
         &mut self,
         ts_ms: i64,
         stop: &CancellationToken,
         watch: &mut dyn FnMut(&Summary),
     ) -> Result<(), SinkError> {
-        let Some(speed) = self.delivery.speed else { return Ok(()) };
-        let simulated = Duration::from_millis(u64::try_from(ts_ms - self.summary.start_ms).unwrap_or(0));
-        // An event beyond what a Duration can hold is as good as never: the slice below bounds each wait.
-        let due = Duration::try_from_secs_f64(simulated.as_secs_f64() / speed).unwrap_or(Duration::MAX);
+        if self.pacer.is_free() {
+            return Ok(());
+        }
         loop {
-            let ahead = due.saturating_sub(self.started.elapsed());
+            let ahead = self.pacer.wait(ts_ms);
             if ahead.is_zero() {
                 return Ok(());
             }
@@ -218,48 +318,52 @@ impl Run<'_> {
         }
     }
 
-    fn deliver(&mut self, moment: &Moment) -> Result<(), SinkError> {
+    fn deliver(&mut self, moment: &Moment<'_>) -> Result<(), SinkError> {
         let key = match self.delivery.key {
             Key::None => None,
             Key::User => moment.user_id.map(|id| id.to_string()),
             Key::Session => Some(moment.session_id.to_string()),
         };
         let key = key.as_deref().map(str::as_bytes);
+        self.pacer.sent(moment.events().len());
         for (topic, value) in moment.events() {
             self.sink.write(&Record { topic, key, value })?;
-            let counts = &mut self.counts[topic as usize];
+            let counts = &mut self.progress.counts[topic as usize];
             counts.events += 1;
             counts.bytes += value.len() as u64;
-            self.summary.events += 1;
-            self.redelivery.saw(topic, key, value);
-            while let Some(copy) = self.redelivery.take_due(false) {
+            self.progress.events += 1;
+            self.progress.redelivery.saw(topic, key, value);
+            while let Some(copy) = self.progress.redelivery.take_due(false) {
                 self.redeliver(&copy)?;
             }
         }
-        self.summary.first_ts.get_or_insert(moment.ts_ms);
+        self.progress.first_ts.get_or_insert(moment.ts_ms);
         // Sessions are numbered from 1 in the order of their first events.
-        self.summary.sessions = self.summary.sessions.max(moment.session_id);
-        self.summary.last_ts = Some(moment.ts_ms);
+        self.progress.sessions = self.progress.sessions.max(moment.session_id);
+        self.progress.last_ts = Some(moment.ts_ms);
         Ok(())
     }
 
     fn redeliver(&mut self, copy: &crate::redelivery::Copy) -> Result<(), SinkError> {
         let key = copy.key.as_deref();
         self.sink.write(&Record { topic: copy.topic, key, value: &copy.value })?;
-        let counts = &mut self.counts[copy.topic as usize];
+        let counts = &mut self.progress.counts[copy.topic as usize];
         counts.duplicates += 1;
         counts.bytes += copy.value.len() as u64;
         Ok(())
     }
 
     fn tally(&mut self) {
-        let summary = &mut self.summary;
-        summary.topics =
-            Topic::ALL.iter().map(|topic| (topic.name(), self.counts[*topic as usize])).collect();
-        summary.duplicates = self.counts.iter().map(|counts| counts.duplicates).sum();
-        summary.bytes = self.counts.iter().map(|counts| counts.bytes).sum();
+        let (progress, summary) = (&self.progress, &mut self.summary);
+        let Progress { counts, events, first_ts, last_ts, sessions, .. } = progress;
+        summary.topics = Topic::ALL.iter().map(|topic| (topic.name(), counts[*topic as usize])).collect();
+        (summary.events, summary.sessions) = (*events, *sessions);
+        (summary.first_ts, summary.last_ts) = (*first_ts, *last_ts);
+        summary.duplicates = counts.iter().map(|counts| counts.duplicates).sum();
+        summary.bytes = counts.iter().map(|counts| counts.bytes).sum();
         summary.seconds = self.started.elapsed().as_secs_f64();
-        summary.events_per_second = (summary.events + summary.duplicates) as f64 / summary.seconds.max(1e-9);
+        let since_cut = summary.events + summary.duplicates - self.records_before;
+        summary.events_per_second = since_cut as f64 / summary.seconds.max(1e-9);
     }
 }
 
@@ -390,7 +494,7 @@ mod tests {
     #[test]
     fn time_compression_waits_for_the_wall_clock() {
         let mut memory = Memory::default();
-        let delivery = Delivery { speed: Some(3_600_000.0), ..Delivery::default() };
+        let delivery = Delivery { pace: Pace::Compressed(3_600_000.0), ..Delivery::default() };
 
         let summary =
             run(&mut simulation(50, 24), &delivery, &mut memory, &CancellationToken::new(), &mut |_| {})

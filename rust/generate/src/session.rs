@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// Where a listener stands in a session.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Session {
     time: i64,
     song_end: i64,
@@ -22,7 +22,36 @@ pub struct Session {
     previous: Option<StateId>,
 }
 
+/// All there is to a session, for keeping it.
+#[derive(Clone, Copy, Debug)]
+pub struct SessionParts {
+    /// Time of the present event, in seconds since 1970.
+    pub time: i64,
+    /// When the last song ends, in seconds since 1970.
+    pub song_end: i64,
+    /// Number of the present event, from 0.
+    pub item: u32,
+    /// The song that plays or played last.
+    pub song: Option<u32>,
+    /// The present state.
+    pub state: StateId,
+    /// The page before, as the auth rule sees it.
+    pub previous: Option<StateId>,
+}
+
 impl Session {
+    /// Returns all there is to it.
+    pub fn parts(&self) -> SessionParts {
+        let Self { time, song_end, item, song, state, previous } = *self;
+        SessionParts { time, song_end, item, song, state, previous }
+    }
+
+    /// Returns the session with these parts.
+    pub fn from_parts(parts: SessionParts) -> Self {
+        let SessionParts { time, song_end, item, song, state, previous } = parts;
+        Self { time, song_end, item, song, state, previous }
+    }
+
     /// Begins a session of a listener of a group at `time`.
     pub fn begin(machine: &Machine, catalogue: &Catalogue, group: usize, time: i64, rng: &mut Rng) -> Self {
         let state = machine.draw_entry(group, rng);
@@ -102,8 +131,8 @@ mod tests {
         catalogue: Catalogue,
     }
 
-    fn fixture() -> Fixture {
-        let profile = Profile::builtin("example").unwrap();
+    fn fixture(profile: &str) -> Fixture {
+        let profile = Profile::builtin(profile).unwrap();
         let catalogue = Catalogue::invent(&profile.catalogue, 1);
         Fixture { profile, catalogue }
     }
@@ -126,7 +155,7 @@ mod tests {
 
     #[test]
     fn walked_sessions_are_as_long_as_the_chain_says() {
-        let fixture = fixture();
+        let fixture = fixture("example");
         let known = [
             ("Guest/free", 200_000, 3.060),
             ("Logged In/free", 200_000, 2.723),
@@ -144,8 +173,22 @@ mod tests {
     }
 
     #[test]
+    fn walked_sessions_of_the_engagement_profile_are_as_long_as_the_chain_says() {
+        let fixture = fixture("engagement");
+
+        for (group, count, expected) in
+            [("Logged In/free", 100_000, 50.548), ("Logged In/paid", 60_000, 133.915)]
+        {
+            let mut events = 0u32;
+            walk(&fixture, group, count, |_| events += 1);
+            let mean = f64::from(events) / f64::from(count);
+            assert!((mean / expected - 1.0).abs() < 0.01, "{group}: {mean} events, not {expected}");
+        }
+    }
+
+    #[test]
     fn redirects_take_a_second_and_songs_play_to_their_end() {
-        let fixture = fixture();
+        let fixture = fixture("example");
         let machine = &fixture.profile.machine;
         let mut previous: Option<Session> = None;
 
@@ -171,7 +214,7 @@ mod tests {
 
     #[test]
     fn nine_tenths_of_logins_succeed_and_some_are_told_twice() {
-        let fixture = fixture();
+        let fixture = fixture("example");
         let machine = &fixture.profile.machine;
         let (mut logins, mut auths, mut successes) = (0.0, 0.0, 0.0);
 

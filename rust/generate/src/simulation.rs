@@ -1,19 +1,19 @@
-//! The run itself: all listeners' lives, merged by time.
+//! The run itself: all listeners' lives, merged by time, as events.
 //!
-//! Deterministic: the same settings give the same bytes in the same order; ties in time go by listener number. Memory grows
-//! with the number of listeners, not with the window: each has exactly one future event in the heap.
+//! Deterministic: the same settings give the same bytes in the same order, whatever the number of threads; ties in time go by
+//! listener number. Memory grows with the number of living listeners, not with the window.
 
-use std::{
-    cmp::Reverse,
-    collections::{BinaryHeap, binary_heap::PeekMut},
-};
+use std::{collections::VecDeque, sync::Arc};
 
 use crate::{
-    catalogue::Catalogue,
-    clock::Calendar,
-    event::{Encoder, Moment},
-    population::Listener,
+    checkpoint::State,
+    event::{Chunk, Moment},
+    kernel::{Crew, Kernel, Limits, Origin, Progress},
+    model::Model,
+    pipeline::{Delivery, Pipeline},
     profile::Profile,
+    shard::{Order, Shard},
+    step::Step,
 };
 
 /// What a run is made from. Everything here but the end and the tag is part of the run id.
@@ -29,11 +29,14 @@ pub struct Settings {
     pub first_user_id: u64,
     /// Milliseconds since 1970; events are strictly later. Its millisecond part is that of every timestamp of the run.
     pub start_ms: i64,
-    /// Milliseconds since 1970; events are strictly earlier.
+    /// Milliseconds since 1970; events are strictly earlier. [`ENDLESS`]: there is no end.
     pub end_ms: i64,
     /// A label put on events that name the listener.
     pub tag: Option<String>,
 }
+
+/// The end of a run that has none.
+pub const ENDLESS: i64 = i64::MAX;
 
 impl Settings {
     /// Returns the id of the run, 16 hexadecimal digits derived from all that decides who the listeners are and which numbers
@@ -50,79 +53,206 @@ impl Settings {
         let hash = hasher.finalize();
         hash.as_bytes()[..8].iter().map(|byte| format!("{byte:02x}")).collect()
     }
+
+    /// Returns the end of the window, if it has one.
+    pub fn end(&self) -> Option<i64> {
+        (self.end_ms != ENDLESS).then_some(self.end_ms)
+    }
+}
+
+/// How a run is carried out. None of it changes an event.
+#[derive(Clone, Debug)]
+pub struct Conduct {
+    /// Threads that make events; with 1, all is done on the thread that asks for them.
+    pub num_threads: usize,
+    /// How long the slices of time may be.
+    pub limits: Limits,
+    /// Whether [`Next::State`] is wanted: on request, and at the end.
+    pub keeps_state: bool,
+}
+
+impl Default for Conduct {
+    fn default() -> Self {
+        Self { num_threads: 1, limits: Limits::default(), keeps_state: false }
+    }
 }
 
 /// A run in progress.
 #[derive(Debug)]
 pub struct Simulation {
-    settings: Settings,
-    calendar: Calendar,
-    catalogue: Catalogue,
-    encoder: Encoder,
-    listeners: Vec<Listener>,
-    /// (time of the next event, position in `listeners`), the earliest on top.
-    agenda: BinaryHeap<Reverse<(i64, u32)>>,
-    user_ids: Vec<u64>,
+    model: Arc<Model>,
+    source: Source,
+    keeps_state: bool,
+    chunk: Chunk,
+    /// Index in `chunk` of the next moment.
+    position: usize,
     num_sessions: u64,
-    /// First whole second that lies outside the window.
-    end: i64,
-    millisecond: i64,
+}
+
+/// What comes next in a run.
+#[derive(Debug)]
+pub enum Next<'a> {
+    /// The next step with its events.
+    Moment(Moment<'a>),
+    /// What the run could be resumed from, as far as it has come.
+    State(Box<State>),
+    /// Nothing: the run is over.
+    Over,
+}
+
+#[derive(Debug)]
+enum Source {
+    Here(Box<Here>),
+    Threads(Pipeline),
+}
+
+/// A run on the thread that asks for its events.
+#[derive(Debug)]
+struct Here {
+    kernel: Kernel,
+    desk: Desk,
+    wants_state: bool,
+    is_over: bool,
+}
+
+/// The crew of one.
+#[derive(Debug)]
+struct Desk {
+    model: Arc<Model>,
+    /// Chunks that are not encoded yet.
+    waiting: VecDeque<Chunk>,
+    spare: Vec<Chunk>,
+}
+
+impl Crew for Desk {
+    fn advance(&mut self, work: Vec<(Shard, Order)>) -> Option<Vec<Shard>> {
+        let lived = work.into_iter().map(|(mut shard, order)| {
+            shard.advance(&self.model, &order);
+            shard
+        });
+        Some(lived.collect())
+    }
+
+    fn empty_chunk(&mut self) -> Chunk {
+        self.spare.pop().unwrap_or_default()
+    }
+
+    fn deliver(&mut self, chunk: Chunk) -> bool {
+        self.waiting.push_back(chunk);
+        true
+    }
 }
 
 impl Simulation {
-    /// Makes the listeners and stands before the first event.
+    /// Makes the listeners and stands before the first event; on this thread alone.
     pub fn new(settings: Settings) -> Self {
-        let profile = &settings.profile;
-        let calendar = Calendar::new(&profile.rates, &profile.daily, &profile.weekend);
-        let catalogue = Catalogue::invent(&profile.catalogue, settings.seed);
-        let encoder = Encoder::new(&profile.machine, settings.tag.as_deref());
-        let (start, millisecond) = (settings.start_ms.div_euclid(1000), settings.start_ms.rem_euclid(1000));
-        let end = (settings.end_ms - millisecond + 999).div_euclid(1000);
-        let mut listeners = Vec::with_capacity(settings.num_users as usize);
-        let mut user_ids = Vec::with_capacity(settings.num_users as usize);
-        let mut agenda = BinaryHeap::with_capacity(settings.num_users as usize);
-        for index in 0..u64::from(settings.num_users) {
-            let listener = Listener::new(profile, &calendar, &catalogue, settings.seed, index, start);
-            let Some(listener) = listener else { continue };
-            agenda.push(Reverse((listener.session.time(), listeners.len() as u32)));
-            listeners.push(listener);
-            user_ids.push(settings.first_user_id + index);
+        Self::start(settings, Conduct::default(), None)
+    }
+
+    /// Makes the listeners, or takes them over from `state`, and stands before the first event.
+    pub fn start(settings: Settings, conduct: Conduct, state: Option<State>) -> Self {
+        let model = Arc::new(Model::new(settings));
+        let Conduct { num_threads, limits, keeps_state } = conduct;
+        let num_threads = num_threads.max(1);
+        let (origin, pending) = match state {
+            Some(state) => {
+                let (origin, pending) = state.restore(num_threads);
+                (Some(origin), pending)
+            }
+            None => (None, Vec::new()),
+        };
+        let num_sessions = origin.as_ref().map_or(0, |origin| origin.num_sessions);
+        let source = if num_threads == 1 {
+            let populate = || Origin::start(&model, vec![Shard::populate(&model, 0, 1)]);
+            let kernel = Kernel::new(Arc::clone(&model), origin.unwrap_or_else(populate), limits);
+            let desk = Desk { model: Arc::clone(&model), waiting: VecDeque::new(), spare: Vec::new() };
+            Source::Here(Box::new(Here { kernel, desk, wants_state: false, is_over: false }))
+        } else {
+            Source::Threads(Pipeline::start(Arc::clone(&model), origin, limits, num_threads, keeps_state))
+        };
+        let mut chunk = Chunk::default();
+        pending.into_iter().for_each(|step| chunk.push(step));
+        model.encoder.encode(&model, &mut chunk);
+        Self { model, source, keeps_state, chunk, position: 0, num_sessions }
+    }
+
+    /// Returns what comes next.
+    #[expect(clippy::should_implement_trait, reason = "an iterator cannot lend")]
+    pub fn next(&mut self) -> Next<'_> {
+        while self.position >= self.chunk.steps().len() {
+            match self.refill() {
+                Refill::Chunk => {}
+                Refill::State(state) => return Next::State(state),
+                Refill::Over => return Next::Over,
+            }
         }
-        Self {
-            settings,
-            calendar,
-            catalogue,
-            encoder,
-            listeners,
-            agenda,
-            user_ids,
-            num_sessions: 0,
-            end,
-            millisecond,
+        self.position += 1;
+        match self.chunk.moment(self.position - 1) {
+            Some(moment) => {
+                self.num_sessions = self.num_sessions.max(moment.session_id);
+                Next::Moment(moment)
+            }
+            None => Next::Over,
         }
     }
 
-    /// Writes the next events of the run into `moment`; false if the run is over, `moment` then being untouched.
-    pub fn step(&mut self, moment: &mut Moment) -> bool {
-        let Some(mut top) = self.agenda.peek_mut() else { return false };
-        let Reverse((time, index)) = *top;
-        if time >= self.end {
-            return false;
+    /// Returns the next step with its events; `None` if the run is over.
+    pub fn step(&mut self) -> Option<Moment<'_>> {
+        while self.position >= self.chunk.steps().len() {
+            if let Refill::Over = self.refill() {
+                return None;
+            }
         }
-        let listener = &mut self.listeners[index as usize];
-        if listener.session_id == 0 {
-            self.num_sessions += 1;
-            listener.session_id = self.num_sessions;
+        match self.next() {
+            Next::Moment(moment) => Some(moment),
+            Next::State(_) | Next::Over => None,
         }
-        let profile = &self.settings.profile;
-        let user_id = self.user_ids[index as usize];
-        self.encoder.write(listener, user_id, self.millisecond, &profile.machine, &self.catalogue, moment);
-        if listener.advance(profile, &self.calendar, &self.catalogue) {
-            *top = Reverse((listener.session.time(), index));
-        } else {
-            PeekMut::pop(top);
+    }
+
+    /// Takes the last moment back: it comes again, or is part of what [`Self::close`] returns.
+    pub fn put_back(&mut self) {
+        self.position = self.position.saturating_sub(1);
+    }
+
+    /// Asks for a [`Next::State`] soon.
+    pub fn want_state(&mut self) {
+        match &mut self.source {
+            Source::Here(here) => here.wants_state = true,
+            Source::Threads(pipeline) => pipeline.want_state(),
         }
-        true
+    }
+
+    /// Ends the run here; returns what it could be resumed from, if it keeps that.
+    pub fn close(&mut self) -> Option<State> {
+        let mut pending: Vec<Step> = self.chunk.steps()[self.position..].to_vec();
+        if !self.keeps_state {
+            return None;
+        }
+        match &mut self.source {
+            Source::Here(here) => {
+                here.desk.waiting.iter().for_each(|chunk| pending.extend_from_slice(chunk.steps()));
+                let mut state = State::capture(&mut here.kernel);
+                state.pending = pending;
+                Some(state)
+            }
+            Source::Threads(pipeline) => pipeline.close(pending),
+        }
+    }
+
+    fn refill(&mut self) -> Refill {
+        self.position = 0;
+        let used = std::mem::take(&mut self.chunk);
+        match &mut self.source {
+            Source::Here(here) => here.refill(&mut self.chunk, used, self.keeps_state),
+            Source::Threads(pipeline) => match pipeline.next_delivery() {
+                Delivery::Chunk(chunk) => {
+                    self.chunk = pipeline.take(&chunk, used);
+                    Refill::Chunk
+                }
+                Delivery::State(state) => Refill::State(state),
+                Delivery::Over => Refill::Over,
+            },
+        }
     }
 
     /// Returns the number of sessions begun so far.
@@ -132,7 +262,44 @@ impl Simulation {
 
     /// Returns what the run is made from.
     pub fn settings(&self) -> &Settings {
-        &self.settings
+        &self.model.settings
+    }
+
+    /// Returns all of the run that does not change.
+    pub fn model(&self) -> &Arc<Model> {
+        &self.model
+    }
+}
+
+/// What came in the place of a used chunk.
+enum Refill {
+    Chunk,
+    State(Box<State>),
+    Over,
+}
+
+impl Here {
+    fn refill(&mut self, chunk: &mut Chunk, mut used: Chunk, keeps_state: bool) -> Refill {
+        used.clear();
+        loop {
+            if let Some(mut next) = self.desk.waiting.pop_front() {
+                // Only one chunk is text at a time.
+                next.adopt_memory(&mut used);
+                self.desk.spare.push(used);
+                let model = &self.desk.model;
+                model.encoder.encode(model, &mut next);
+                *chunk = next;
+                return Refill::Chunk;
+            }
+            if std::mem::take(&mut self.wants_state) && keeps_state {
+                return Refill::State(Box::new(State::capture(&mut self.kernel)));
+            }
+            if self.is_over {
+                return Refill::Over;
+            }
+            self.is_over = self.kernel.next_slice(&mut self.desk) != Progress::More;
+            self.wants_state |= self.is_over;
+        }
     }
 }
 
@@ -160,8 +327,8 @@ mod tests {
 
     fn events(settings: Settings) -> Vec<(Topic, Vec<u8>)> {
         let mut simulation = Simulation::new(settings);
-        let (mut moment, mut events) = (Moment::default(), Vec::new());
-        while simulation.step(&mut moment) {
+        let mut events = Vec::new();
+        while let Some(moment) = simulation.step() {
             events.extend(moment.events().map(|(topic, value)| (topic, value.to_vec())));
         }
         events
@@ -296,8 +463,7 @@ mod tests {
         let (mut pages, mut counts) = (BTreeMap::<String, f64>::new(), BTreeMap::<Topic, f64>::new());
         let (mut paid, mut anonymous) = (0.0, 0.0);
         let mut simulation = Simulation::new(settings(users, days));
-        let mut moment = Moment::default();
-        while simulation.step(&mut moment) {
+        while let Some(moment) = simulation.step() {
             for (topic, value) in moment.events() {
                 *counts.entry(topic).or_default() += 1.0;
                 if topic == Topic::PageView {
@@ -326,5 +492,45 @@ mod tests {
         close("Login", pages["Login"] / views, 0.0128, 0.0012);
         close("paid", paid / views, 0.742, 0.04);
         close("anonymous", anonymous / views, 0.040, 0.005);
+    }
+
+    #[test]
+    fn the_engagement_profile_has_the_known_shape() {
+        let (users, days) = (3_000, 28);
+        let profile = Profile::builtin("engagement").unwrap();
+        let mut simulation = Simulation::new(Settings { profile, ..settings(users, days) });
+        let machine = simulation.settings().profile.machine.clone();
+        let mut pages = BTreeMap::<String, f64>::new();
+        let (mut views, mut anonymous, mut redirects) = (0.0, 0.0, 0.0);
+
+        while let Some(moment) = simulation.step() {
+            let state = machine.state(moment.step.state);
+            *pages.entry(state.page.clone()).or_default() += 1.0;
+            views += 1.0;
+            anonymous += f64::from(!state.shows_user);
+            redirects += f64::from(state.answer.status == 307);
+        }
+
+        let close = |what: &str, found: f64, known: f64, tolerance: f64| {
+            assert!((found - known).abs() <= tolerance, "{what}: {found}, not {known} within {tolerance}");
+        };
+        close("page views per user and day", views / (f64::from(users) * days as f64), 20.8, 2.0);
+        close("page views per session", views / simulation.num_sessions() as f64, 82.8, 4.0);
+        let shares = [
+            ("NextSong", 0.7964, 0.004),
+            ("Home", 0.0520, 0.0016),
+            ("Thumbs Up", 0.0400, 0.0012),
+            ("Add to Playlist", 0.0226, 0.0007),
+            ("Add Friend", 0.0148, 0.0006),
+            ("Roll Advert", 0.0158, 0.0016),
+            ("Login", 0.0115, 0.0006),
+            ("Logout", 0.0115, 0.0006),
+            ("Thumbs Down", 0.0079, 0.0004),
+        ];
+        for (page, known, tolerance) in shares {
+            close(page, pages[page] / views, known, tolerance);
+        }
+        close("without user", anonymous / views, 0.0301, 0.0015);
+        close("redirects", redirects / views, 0.088, 0.002);
     }
 }

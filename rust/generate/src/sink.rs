@@ -15,7 +15,7 @@ use std::{path::PathBuf, time::Duration};
 
 use rdkafka::error::KafkaError;
 
-use crate::event::Topic;
+use crate::{checkpoint::CheckpointError, event::Topic};
 
 /// A record.
 #[derive(Clone, Copy, Debug)]
@@ -47,6 +47,16 @@ pub trait Sink {
     /// # Errors
     /// Any [`SinkError`]; [`SinkError::Undelivered`] says how many records did not arrive.
     fn finish(&mut self) -> Result<(), SinkError>;
+
+    /// Makes safe all that was taken, and returns where the destination stands, for a checkpoint: what a sink resumed there cuts
+    /// off or goes on from. Null: the destination cannot go back, and what comes after a cut is delivered a second time.
+    ///
+    /// # Errors
+    /// As [`Self::finish`].
+    fn mark(&mut self) -> Result<serde_json::Value, SinkError> {
+        self.finish()?;
+        Ok(serde_json::Value::Null)
+    }
 }
 
 /// Why a sink cannot go on.
@@ -60,6 +70,17 @@ pub enum SinkError {
     FileExists {
         /// The file.
         path: PathBuf,
+    },
+    /// The state of the run could not be saved.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    /// Files are not as the checkpoint left them.
+    #[error("`{}` cannot be resumed: {what}", path.display())]
+    NotResumable {
+        /// The file or folder.
+        path: PathBuf,
+        /// What is wrong.
+        what: &'static str,
     },
     /// The file system refused.
     #[error("failed to write `{}`", path.display())]

@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 
 use streamify_generate::{
-    event::Moment,
     profile::Profile,
     simulation::{Settings, Simulation},
 };
@@ -20,9 +19,9 @@ fn every_field_written_is_in_its_contract_and_every_required_one_is_written() {
         end_ms: 1_771_804_800_000 + 14 * 86_400_000,
         tag: Some("demo".to_owned()),
     });
-    let (mut moment, mut topics) = (Moment::default(), BTreeSet::new());
+    let mut topics = BTreeSet::new();
 
-    while simulation.step(&mut moment) {
+    while let Some(moment) = simulation.step() {
         for (topic, value) in moment.events() {
             topics.insert(topic.name());
             let contract = contracts.iter().find(|contract| contract.topic == topic.name()).unwrap();

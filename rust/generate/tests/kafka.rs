@@ -120,6 +120,8 @@ fn read(consumer: &BaseConsumer, count: usize, mut each: impl FnMut(usize)) -> V
         assert!(message.timestamp().to_millis().unwrap() > 1_700_000_000_000, "no usable timestamp");
         let header = message.headers().unwrap().get(0);
         assert_eq!(header.key, "run_id");
+        let version = message.headers().unwrap().get(1);
+        assert_eq!((version.key, version.value), ("schema_version", Some(&b"1"[..])));
         records.push(Read {
             topic: message.topic().to_owned(),
             partition: message.partition(),

@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, File, OpenOptions},
-    io::{BufWriter, ErrorKind, Write},
+    io::{BufWriter, ErrorKind, Seek, SeekFrom, Write},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -45,6 +45,31 @@ impl FileSink {
         Ok(Self { files })
     }
 
+    /// Opens the four files where a checkpoint left them; what was written after it is cut off.
+    ///
+    /// # Errors
+    /// [`SinkError::NotResumable`] if a file is missing or shorter than it was then, [`SinkError::File`].
+    pub fn resume(folder: &Path, mark: &serde_json::Value) -> Result<Self, SinkError> {
+        let mut files = Vec::with_capacity(Topic::ALL.len());
+        for topic in Topic::ALL {
+            let path = folder.join(format!("{}.jsonl", topic.name()));
+            let refused = |what| SinkError::NotResumable { path: path.clone(), what };
+            let length = mark[topic.name()].as_u64();
+            let length = length.ok_or_else(|| refused("the checkpoint knows no length of it"))?;
+            let mut file =
+                OpenOptions::new().write(true).open(&path).map_err(|source| failed(&path, source))?;
+            let found = file.metadata().map_err(|source| failed(&path, source))?.len();
+            if found < length {
+                return Err(refused("it is shorter than it was at the checkpoint"));
+            }
+            file.set_len(length)
+                .and_then(|()| file.seek(SeekFrom::End(0)))
+                .map_err(|source| failed(&path, source))?;
+            files.push((path, BufWriter::with_capacity(BUFFER_BYTES, file)));
+        }
+        Ok(Self { files })
+    }
+
     fn flush(&mut self) -> Result<(), SinkError> {
         for (path, file) in &mut self.files {
             file.flush().map_err(|source| failed(path, source))?;
@@ -71,6 +96,18 @@ impl Sink for FileSink {
 
     fn finish(&mut self) -> Result<(), SinkError> {
         self.flush()
+    }
+
+    fn mark(&mut self) -> Result<serde_json::Value, SinkError> {
+        self.flush()?;
+        let mut lengths = serde_json::Map::new();
+        for (topic, (path, file)) in Topic::ALL.iter().zip(&self.files) {
+            let file = file.get_ref();
+            let length =
+                file.sync_data().and_then(|()| file.metadata()).map_err(|source| failed(path, source))?;
+            lengths.insert(topic.name().to_owned(), length.len().into());
+        }
+        Ok(lengths.into())
     }
 }
 

@@ -30,7 +30,7 @@ use super::{
     reach::await_broker,
     topics::{await_topic, base_config, create_missing_topics, refused},
 };
-use crate::event::Topic;
+use crate::event::{SCHEMA_VERSION, Topic};
 
 /// How long a record may take to arrive before the run fails.
 const DELIVERY_TIMEOUT: Duration = Duration::from_secs(60);
@@ -158,9 +158,10 @@ impl KafkaSink {
         for topic in Topic::ALL {
             num_partitions.push(await_topic(producer.client(), topic, &settings.servers, &stop)?);
         }
-        let header = Header { key: "run_id", value: Some(settings.run_id.as_bytes()) };
+        let run_id = Header { key: "run_id", value: Some(settings.run_id.as_bytes()) };
+        let version = Header { key: "schema_version", value: Some(SCHEMA_VERSION.as_bytes()) };
         let mut sink = Self {
-            header: OwnedHeaders::new_with_capacity(1).insert(header),
+            header: OwnedHeaders::new_with_capacity(2).insert(run_id).insert(version),
             next_partition: vec![0; num_partitions.len()],
             producer,
             reports,

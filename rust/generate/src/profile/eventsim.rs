@@ -1,0 +1,429 @@
+//! Eventsim's own JSON configurations, read as profiles.
+//!
+//! Whatever Eventsim reads is read, with Eventsim's defaults, except for the level of new listeners, which is `free` here and
+//! `Free` there (a level that its configurations do not know). Pages and how one leads to the next come from `transitions`,
+//! first pages from `new-session`. What a run is made from beside that (`seed`, `n-users`, `start-date` …) becomes
+//! [`Suggestions`]: the command line wins. Sizes of the catalogue are those of the built-in example.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Deserializer, de::Error as _};
+
+use super::{
+    BUILTIN, Daily, PageAnswer, ProfileError, ProfileFile, Rates, StateGroup, Suggestions, Users, Weekend,
+};
+
+/// A whole number, written with or without a point.
+#[derive(Clone, Copy, Debug)]
+struct Whole(i64);
+
+impl<'de> Deserialize<'de> for Whole {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let number = f64::deserialize(deserializer)?;
+        if number.fract() != 0.0 || number.abs() > (1i64 << 53) as f64 {
+            return Err(D::Error::custom(format!("{number} is not a whole number")));
+        }
+        Ok(Self(number as i64))
+    }
+}
+
+impl Whole {
+    fn at_least_0(self) -> Option<u64> {
+        u64::try_from(self.0).ok()
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case")]
+struct Config {
+    seed: Option<Whole>,
+    alpha: Option<f64>,
+    beta: Option<f64>,
+    damping: Option<f64>,
+    weekend_damping: Option<f64>,
+    weekend_damping_offset: Option<Whole>,
+    weekend_damping_scale: Option<Whole>,
+    session_gap: Option<Whole>,
+    start_date: Option<String>,
+    end_date: Option<String>,
+    n_users: Option<Whole>,
+    first_user_id: Option<Whole>,
+    growth_rate: Option<f64>,
+    tag: Option<String>,
+    churned_state: Option<String>,
+    new_user_auth: Option<String>,
+    new_user_level: Option<String>,
+    #[serde(default)]
+    show_user_details: Vec<Show>,
+    #[serde(default)]
+    levels: Vec<Level>,
+    #[serde(default)]
+    auths: Vec<Auth>,
+    #[serde(default)]
+    new_session: Vec<Initial>,
+    #[serde(default)]
+    transitions: Vec<Transition>,
+}
+
+/// The keys of [`Config`]; all others mean nothing, to Eventsim neither.
+const KEYS: [&str; 22] = [
+    "seed",
+    "alpha",
+    "beta",
+    "damping",
+    "weekend-damping",
+    "weekend-damping-offset",
+    "weekend-damping-scale",
+    "session-gap",
+    "start-date",
+    "end-date",
+    "n-users",
+    "first-user-id",
+    "growth-rate",
+    "tag",
+    "churned-state",
+    "new-user-auth",
+    "new-user-level",
+    "show-user-details",
+    "levels",
+    "auths",
+    "new-session",
+    "transitions",
+];
+
+#[derive(Deserialize)]
+struct Show {
+    auth: String,
+    show: bool,
+}
+
+#[derive(Deserialize)]
+struct Level {
+    level: String,
+    weight: f64,
+}
+
+#[derive(Deserialize)]
+struct Auth {
+    auth: String,
+    weight: f64,
+}
+
+#[derive(Deserialize)]
+struct Initial {
+    #[serde(flatten)]
+    state: StateKey,
+    weight: f64,
+}
+
+#[derive(Deserialize)]
+struct Transition {
+    source: StateKey,
+    dest: StateKey,
+    p: f64,
+}
+
+#[derive(Deserialize)]
+struct StateKey {
+    page: String,
+    auth: String,
+    #[serde(default)]
+    level: String,
+    #[serde(default = "get")]
+    method: String,
+    status: Whole,
+}
+
+fn get() -> String {
+    "GET".to_owned()
+}
+
+impl StateKey {
+    fn group(&self) -> String {
+        format!("{}/{}", self.auth, self.level)
+    }
+
+    fn name(&self) -> String {
+        format!("{} as {}", self.page, self.group())
+    }
+}
+
+/// Returns what Eventsim calls a key of ours.
+pub(super) fn name_of(key: &'static str) -> &'static str {
+    match key {
+        "rates.alpha_seconds" => "alpha",
+        "rates.beta_seconds" => "beta",
+        "rates.session_gap_seconds" => "session-gap",
+        "daily.damping" => "damping",
+        "weekend.damping" => "weekend-damping",
+        "weekend.offset_minutes" => "weekend-damping-offset",
+        "weekend.scale_minutes" => "weekend-damping-scale",
+        "users.growth_rate" => "growth-rate",
+        other => other,
+    }
+}
+
+/// Reads a configuration; `origin` is what messages call it.
+pub(super) fn read(text: &str, origin: &str) -> Result<(ProfileFile, Suggestions), ProfileError> {
+    let malformed = |source| ProfileError::MalformedJson { origin: origin.to_owned(), source };
+    let config: Config = serde_json::from_str(text).map_err(malformed)?;
+    let keys: BTreeMap<String, serde::de::IgnoredAny> = serde_json::from_str(text).map_err(malformed)?;
+    let suggestions = Suggestions {
+        seed: config.seed.map(|seed| seed.0 as u64),
+        num_users: config.n_users.and_then(Whole::at_least_0).and_then(|count| u32::try_from(count).ok()),
+        first_user_id: config.first_user_id.and_then(Whole::at_least_0),
+        start: config.start_date.clone(),
+        end: config.end_date.clone(),
+        tag: config.tag.clone(),
+        ignored: keys.into_keys().filter(|key| !KEYS.contains(&key.as_str())).collect(),
+    };
+    let pages = pages(&config, origin)?;
+    let states = states(&config, origin)?;
+    let name = std::path::Path::new(origin).file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    let example: ProfileFile = toml::from_str(BUILTIN[0].1).map_err(|source| ProfileError::Malformed {
+        origin: BUILTIN[0].0.to_owned(),
+        source: Box::new(source),
+    })?;
+    let whole = |number: Option<Whole>, usual| number.map_or(usual, |number| number.0);
+    let file = ProfileFile {
+        name,
+        doc: format!("the Eventsim configuration {origin}"),
+        rates: Rates {
+            alpha_seconds: config.alpha.unwrap_or(60.0),
+            beta_seconds: config.beta.unwrap_or(3.0 * 86_400.0),
+            session_gap_seconds: whole(config.session_gap, 1_800),
+        },
+        daily: Daily { damping: config.damping.unwrap_or(0.0625), quietest_hour: 3.0 },
+        weekend: Weekend {
+            damping: config.weekend_damping.unwrap_or(0.5),
+            offset_minutes: whole(config.weekend_damping_offset, 6),
+            scale_minutes: whole(config.weekend_damping_scale, 6),
+            holidays: example.weekend.holidays,
+        },
+        users: Users {
+            auth: config.auths.into_iter().map(|auth| (auth.auth, auth.weight)).collect(),
+            level: config.levels.into_iter().map(|level| (level.level, level.weight)).collect(),
+            show_details: config
+                .show_user_details
+                .into_iter()
+                .filter(|it| it.show)
+                .map(|it| it.auth)
+                .collect(),
+            churned: config.churned_state.unwrap_or_default(),
+            new_auth: config.new_user_auth.unwrap_or(example.users.new_auth),
+            new_level: config.new_user_level.unwrap_or(example.users.new_level),
+            growth_rate: config.growth_rate.unwrap_or(0.0),
+            ..example.users
+        },
+        catalogue: example.catalogue,
+        pages,
+        states,
+    };
+    Ok((file, suggestions))
+}
+
+/// Collects how the pages answer; a page has one answer in all states.
+fn pages(config: &Config, origin: &str) -> Result<BTreeMap<String, PageAnswer>, ProfileError> {
+    let mut pages: BTreeMap<String, PageAnswer> = BTreeMap::new();
+    for state in config.transitions.iter().flat_map(|transition| [&transition.source, &transition.dest]) {
+        let status = u16::try_from(state.status.0).unwrap_or(u16::MAX);
+        let answer = PageAnswer { method: state.method.clone(), status };
+        let known = pages.entry(state.page.clone()).or_insert_with(|| answer.clone());
+        if (&known.method, known.status) != (&answer.method, answer.status) {
+            return Err(ProfileError::TwoAnswers {
+                origin: origin.to_owned(),
+                page: state.page.clone(),
+                one: format!("{} {}", known.method, known.status),
+                other: format!("{} {}", answer.method, answer.status),
+            });
+        }
+    }
+    Ok(pages)
+}
+
+/// Collects the states: whatever occurs in a transition; sessions may begin at no other.
+fn states(config: &Config, origin: &str) -> Result<BTreeMap<String, StateGroup>, ProfileError> {
+    let mut groups: BTreeMap<String, StateGroup> = BTreeMap::new();
+    let mut known = BTreeSet::new();
+    for Transition { source, dest, p } in &config.transitions {
+        for state in [source, dest] {
+            known.insert(state.name());
+            groups.entry(state.group()).or_default().next.entry(state.page.clone()).or_default();
+        }
+        if let Some(row) = groups.get_mut(&source.group()).and_then(|group| group.next.get_mut(&source.page))
+        {
+            // A transition that is listed twice has both probabilities, as in Eventsim.
+            *row.entry(dest.name()).or_default() += p;
+        }
+    }
+    let missing: Vec<String> = config
+        .new_session
+        .iter()
+        .map(|initial| initial.state.name())
+        .filter(|name| !known.contains(name))
+        .map(|name| format!("`{name}`"))
+        .collect();
+    if !missing.is_empty() {
+        return Err(ProfileError::UnknownInitialStates {
+            origin: origin.to_owned(),
+            states: missing.join(", "),
+        });
+    }
+    for Initial { state, weight } in &config.new_session {
+        *groups.entry(state.group()).or_default().entry.entry(state.page.clone()).or_default() += weight;
+    }
+    Ok(groups)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::profile::{Overrides, Profile};
+
+    /// The built-in example as Eventsim would have it written.
+    fn example() -> serde_json::Value {
+        let file: ProfileFile = toml::from_str(BUILTIN[0].1).unwrap();
+        let usual = PageAnswer { method: "GET".to_owned(), status: 200 };
+        let state = |name: &str| {
+            let (page, group) = name.split_once(" as ").unwrap();
+            let (auth, level) = group.split_once('/').unwrap();
+            let answer = file.pages.get(page).unwrap_or(&usual);
+            serde_json::json!({"page": page, "auth": auth, "level": level, "method": answer.method, "status": answer.status})
+        };
+        let (mut transitions, mut initial) = (Vec::new(), Vec::new());
+        for (group, StateGroup { entry, next }) in &file.states {
+            for (page, targets) in next {
+                for (target, p) in targets {
+                    let target =
+                        if target.contains(" as ") { target.clone() } else { format!("{target} as {group}") };
+                    let source = state(&format!("{page} as {group}"));
+                    transitions.push(serde_json::json!({"source": source, "dest": state(&target), "p": p}));
+                }
+            }
+            for (page, weight) in entry {
+                let mut first = state(&format!("{page} as {group}"));
+                first["weight"] = serde_json::json!(weight);
+                initial.push(first);
+            }
+        }
+        serde_json::json!({
+            "seed": 5, "alpha": 90.0, "beta": 604800, "damping": 0.09375, "weekend-damping": 0.5,
+            "weekend-damping-offset": 180, "weekend-damping-scale": 360.0, "session-gap": 1800,
+            "churned-state": "Cancelled", "n-users": 77, "first-user-id": 9, "growth-rate": 0.25, "tag": "control",
+            "start-date": "2026-02-23T00:00:00.926", "end-date": "2026-03-23", "upgrades": [], "comment": "x",
+            "levels": [{"level": "free", "weight": 10}, {"level": "paid", "weight": 2}],
+            "auths": [{"auth": "Logged In", "weight": 10}, {"auth": "Logged Out", "weight": 1}],
+            "show-user-details": [
+                {"auth": "Guest", "show": false}, {"auth": "Logged In", "show": true}, {"auth": "Cancelled", "show": true}],
+            "transitions": transitions, "new-session": initial,
+        })
+    }
+
+    fn parse(config: &serde_json::Value) -> Result<Profile, String> {
+        let text = serde_json::to_string_pretty(config).unwrap();
+        Profile::parse(&text, "mine.json").map_err(|error| {
+            let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}"));
+            format!("{error}{}", cause.unwrap_or_default())
+        })
+    }
+
+    #[test]
+    fn a_configuration_is_the_profile_it_was_written_from() {
+        let (ours, theirs) = (Profile::builtin("example").unwrap(), parse(&example()).unwrap());
+
+        let states = |profile: &Profile| -> Vec<String> {
+            profile.machine.states().iter().map(|state| format!("{state:?}")).collect()
+        };
+        assert_eq!(states(&ours), states(&theirs));
+        assert_eq!(
+            format!("{:?}{:?}", ours.rates, ours.daily),
+            format!("{:?}{:?}", theirs.rates, theirs.daily)
+        );
+        assert_eq!(theirs.users.growth_rate, 0.25);
+        let suggested = Suggestions {
+            seed: Some(5),
+            num_users: Some(77),
+            first_user_id: Some(9),
+            start: Some("2026-02-23T00:00:00.926".to_owned()),
+            end: Some("2026-03-23".to_owned()),
+            tag: Some("control".to_owned()),
+            ignored: vec!["comment".to_owned(), "upgrades".to_owned()],
+        };
+        assert_eq!(theirs.suggestions, suggested);
+    }
+
+    #[test]
+    fn the_command_line_wins_over_the_configuration() {
+        let text = example().to_string();
+        let overrides = Overrides { growth_rate: Some(0.5), ..Overrides::default() };
+
+        assert_eq!(Profile::parse_with(&text, "a.json", &overrides).unwrap().users.growth_rate, 0.5);
+    }
+
+    #[test]
+    fn initial_states_that_never_occur_are_all_named() {
+        let mut config = example();
+        let initial = config["new-session"].as_array_mut().unwrap();
+        let mut stranger = initial[0].clone();
+        stranger["page"] = "Radio".into();
+        initial.push(stranger.clone());
+        stranger["level"] = "gold".into();
+        initial.push(stranger);
+
+        assert_eq!(
+            parse(&config).unwrap_err(),
+            "profile `mine.json`: sessions begin at states that never occur in `transitions`: \
+             `Radio as Guest/free`, `Radio as Guest/gold`"
+        );
+    }
+
+    #[test]
+    fn probabilities_above_one_name_the_state() {
+        let mut config = example();
+        let again = config["transitions"][0].clone();
+        let source = format!(
+            "{} as {}/{}",
+            again["source"]["page"], again["source"]["auth"], again["source"]["level"]
+        );
+        for _ in 0..1_000 {
+            config["transitions"].as_array_mut().unwrap().push(again.clone());
+        }
+
+        let message = parse(&config).unwrap_err();
+
+        let state = source.replace('"', "");
+        assert!(message.contains(&format!("probabilities of state `{state}` sum to ")), "{message}");
+    }
+
+    #[test]
+    fn mistakes_in_the_form_name_file_line_and_value() {
+        let mut config = example();
+        config["n-users"] = serde_json::json!(2.5);
+        let message = parse(&config).unwrap_err();
+        assert!(
+            message.starts_with("Eventsim configuration `mine.json` is not well formed: 2.5 is not"),
+            "{message}"
+        );
+        assert!(message.contains("at line "), "{message}");
+
+        let mut config = example();
+        config["transitions"][3]["dest"]["status"] = serde_json::json!(599);
+        let message = parse(&config).unwrap_err();
+        assert!(message.contains("` in one state and `") && message.contains(" 599`"), "{message}");
+
+        let mut config = example();
+        config["damping"] = serde_json::json!(0.7);
+        assert_eq!(
+            parse(&config).unwrap_err(),
+            "profile `mine.json`: `damping` is 0.7 (expected 0 to below 0.5)"
+        );
+    }
+
+    #[test]
+    fn the_level_of_new_listeners_is_one_that_configurations_know() {
+        let profile = parse(&example()).unwrap();
+
+        assert_eq!((profile.users.new_auth.as_str(), profile.users.new_level.as_str()), ("Guest", "free"));
+        assert!(profile.machine.newcomers().is_some());
+    }
+}
