@@ -1,12 +1,14 @@
 //! Load for Streamify: events of a music service as the public generator Eventsim would make them, and a broker to put them in.
 //!
-//! * [`profile`], [`machine`], [`clock`], [`session`], [`population`], [`catalogue`]: the model. No output, no wall clock;
-//!   everything follows from a seed.
-//! * [`simulation`]: all listeners merged by time; [`event`]: their events as JSON.
-//! * [`run`]: the loop with pace, limits, duplicates and counts; [`sink`]: files and Kafka.
+//! * [`profile`], [`machine`], [`clock`], [`holidays`], [`session`], [`population`], [`arrivals`], [`catalogue`]: the model. No
+//!   output, no wall clock; everything follows from a seed.
+//! * [`shard`], [`kernel`], [`pipeline`]: all listeners lived forward in slices of time, on any number of threads, and merged;
+//!   [`step`] is what they pass on, [`event`] makes JSON of it, [`simulation`] is the whole as one reads it.
+//! * [`run`]: the loop with pace ([`pace`]), limits, duplicates and counts; [`checkpoint`]: its state in a file; [`sink`]: files
+//!   and Kafka.
 //! * [`broker`]: the embedded broker.
 //!
-//! The same settings give the same bytes, on every machine with the same floating-point functions.
+//! The same settings give the same bytes, with any number of threads, on every machine with the same floating-point functions.
 
 pub mod arrivals;
 pub mod broker;

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    checkpoint::{Checkpoint, RunMark, State},
+    checkpoint::{Checkpoint, CheckpointError, RunMark, State},
     event::{Moment, Topic},
     pace::{Pace, Pacer, WallClock},
     redelivery::Redelivery,
@@ -161,7 +161,7 @@ pub fn run(
     stop: &CancellationToken,
     watch: &mut dyn FnMut(&Summary),
 ) -> Result<Summary, SinkError> {
-    let mut run = Run::new(simulation, delivery, sink);
+    let mut run = Run::new(simulation, delivery, sink)?;
     run.tally();
     run.records_before = run.summary.events + run.summary.duplicates;
     let outcome = run.deliver_all(simulation, stop, watch)?;
@@ -172,7 +172,11 @@ pub fn run(
 }
 
 impl<'a> Run<'a> {
-    fn new(simulation: &Simulation, delivery: &'a Delivery, sink: &'a mut dyn Sink) -> Self {
+    fn new(
+        simulation: &Simulation,
+        delivery: &'a Delivery,
+        sink: &'a mut dyn Sink,
+    ) -> Result<Self, CheckpointError> {
         let settings = simulation.settings();
         let fresh = || Progress {
             counts: [TopicCounts::default(); 4],
@@ -182,14 +186,17 @@ impl<'a> Run<'a> {
             sessions: 0,
             redelivery: Redelivery::new(settings.seed, delivery.duplicates),
         };
-        let resumed = delivery.keep.as_ref().and_then(|keep| keep.resumed.clone());
-        let is_resumed = resumed.is_some();
-        // What a checkpoint of this version holds was written by this very type.
-        let progress: Progress =
-            resumed.and_then(|value| serde_json::from_value(value).ok()).unwrap_or_else(fresh);
+        let kept = delivery.keep.as_ref().and_then(|keep| Some((&keep.path, keep.resumed.as_ref()?)));
+        let progress = match kept {
+            None => fresh(),
+            Some((path, value)) => Progress::deserialize(value).map_err(|_| CheckpointError::Damaged {
+                path: path.clone(),
+                what: "its counts are not readable",
+            })?,
+        };
         let clock = delivery.clock.clone().unwrap_or_else(WallClock::system);
         let origin_ms = progress.last_ts.unwrap_or(settings.start_ms);
-        Self {
+        Ok(Self {
             sink,
             delivery,
             mark: RunMark::of(settings),
@@ -212,12 +219,12 @@ impl<'a> Run<'a> {
                 events: 0,
                 duplicates: 0,
                 bytes: 0,
-                resumed: is_resumed,
+                resumed: kept.is_some(),
                 seconds: 0.0,
                 events_per_second: 0.0,
                 outcome: Outcome::Complete,
             },
-        }
+        })
     }
 
     fn deliver_all(

@@ -10,10 +10,22 @@ use clap::Args;
 #[derive(Clone, Debug, Default, Args)]
 pub struct EventsimArgs {
     /// Start so many days ago
-    #[arg(long, value_name = "DAYS", conflicts_with = "start", help_heading = "Time")]
+    #[arg(
+        long,
+        allow_negative_numbers = true,
+        value_name = "DAYS",
+        conflicts_with = "start",
+        help_heading = "Time"
+    )]
     pub from: Option<f64>,
     /// End so many days ago
-    #[arg(long, value_name = "DAYS", conflicts_with = "end", help_heading = "Time")]
+    #[arg(
+        long,
+        allow_negative_numbers = true,
+        value_name = "DAYS",
+        conflicts_with = "end",
+        help_heading = "Time"
+    )]
     pub to: Option<f64>,
     /// Do as Eventsim does in what people may depend on: the first listener's number is --userid + 1; accounts are --growth-rate
     /// years old on average, five at most, and made at the start where nobody comes; the window is from 15 days to 1 day ago

@@ -13,7 +13,7 @@ pub struct PacingArgs {
     #[arg(long, conflicts_with = "speed", help_heading = "Time")]
     pub continuous: bool,
     /// Most records a second, duplicates not counted
-    #[arg(long, value_name = "COUNT", help_heading = "Time")]
+    #[arg(long, allow_negative_numbers = true, value_name = "COUNT", help_heading = "Time")]
     pub max_eps: Option<f64>,
     /// Threads that make events; the bytes do not depend on it [default: all cores]
     #[arg(long, value_name = "COUNT", help_heading = "Time")]

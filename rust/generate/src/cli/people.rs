@@ -8,10 +8,10 @@ use crate::profile::Overrides;
 #[derive(Clone, Debug, Default, Args)]
 pub struct PeopleArgs {
     /// New listeners a year, as a part of those there are: 0.01 is 1 % [default: the profile's]
-    #[arg(long, value_name = "RATE", help_heading = "Model")]
+    #[arg(long, allow_negative_numbers = true, value_name = "RATE", help_heading = "Model")]
     pub growth_rate: Option<f64>,
     /// Part of the listeners who stop coming within a year, 0 to below 1: 0.01 is 1 % [default: the profile's]
-    #[arg(long, value_name = "RATE", help_heading = "Model")]
+    #[arg(long, allow_negative_numbers = true, value_name = "RATE", help_heading = "Model")]
     pub attrition_rate: Option<f64>,
     /// Whose holidays are quiet like weekends: CA, DE, FR, GB, US, or none [default: the profile's]
     #[arg(long, value_name = "COUNTRY", help_heading = "Model")]
