@@ -23,8 +23,9 @@ use crate::{
     step::Step,
 };
 
-/// Chunks made ahead, per thread: as many as keep the reader busy while the next slice is lived.
-const AHEAD: usize = 16;
+/// Chunks made ahead, per thread: enough to keep the reader busy, few enough for what is on its way to stay in the cache that the
+/// cores share (16 cost a tenth more processor time).
+const AHEAD: usize = 4;
 /// The same where the reader waits for the clock, so that a state that is asked for comes soon.
 const AHEAD_PACED: usize = 2;
 
