@@ -1,33 +1,49 @@
-//! The synthetic catalogue: artists, songs, places, names and user agents, all invented from a seed.
+//! The catalogue: artists, songs, places, names and user agents, all invented from a seed, or the songs of a file.
 //!
 //! Nothing in it is taken from a licensed data set. Shapes follow what pipelines meet in the wild: durations log-normal around
-//! 224 s, popularity flat (exponent 0.3 gives the best hundredth of the songs 4 % of the plays), zip codes with leading zeros,
-//! and a few percent of awkward strings: quotes, backslashes, text that was decoded with the wrong character set, emoji, very
-//! long names, the same song listed twice. Everything is kept as JSON text that is ready to be copied into an event.
+//! 223 s, popularity flat (exponent 0.3 gives the best hundredth of the songs 4 % of the plays; 0 makes all alike, 1 is Zipf's
+//! law), zip codes with leading zeros, and a few percent of awkward strings: quotes, backslashes, text that was decoded with the
+//! wrong character set, emoji, very long names, the same song listed twice. What events say is kept as JSON text that is ready
+//! to be copied; the rest is for [`crate::dimensions`].
 
+mod agents;
+mod music;
+mod places;
+mod tracks;
 mod words;
 
 use crate::{
     profile::CatalogueSize,
     rng::{Purpose, Rng, Weighted},
 };
-use words::{
-    ADJECTIVES, AGENTS, CITY_ENDS, FEMALE, FOREIGN, MALE, NOUNS, STATES, SURNAME_ENDS, SURNAMES, SYLLABLES,
+use words::{FEMALE, MALE, SURNAME_ENDS, SURNAMES, invented_word, pick};
+
+pub use self::{
+    agents::{AGENTS, Agent},
+    music::{Album, Artist, Track},
+    places::Place,
+    tracks::{Encoding, TrackFile, TrackFileError},
 };
 
 /// A catalogue.
 #[derive(Clone, Debug)]
 pub struct Catalogue {
-    /// Songs, the most popular first.
+    /// Songs, as in the events; invented ones begin with the most popular.
     pub songs: Vec<Song>,
-    /// Places.
+    /// The rest of what is known of each song, in the same order.
+    pub tracks: Vec<Track>,
+    /// Artists.
+    pub artists: Vec<Artist>,
+    /// Albums.
+    pub albums: Vec<Album>,
+    /// Places, the largest first.
     pub places: Vec<Place>,
-    /// User agents, as JSON strings (with the literal quotes around the value that Eventsim writes).
+    /// User agents, as JSON strings (with the literal quotes around the value that Eventsim writes), in the order of [`AGENTS`].
     pub agents: Vec<String>,
     /// First names.
     pub first_names: Vec<FirstName>,
-    /// Last names, as JSON strings.
-    pub last_names: Vec<String>,
+    /// Last names.
+    pub last_names: Vec<LastName>,
     song_weights: Weighted,
     place_weights: Weighted,
     agent_weights: Weighted,
@@ -44,20 +60,24 @@ pub struct Song {
     pub seconds: i64,
 }
 
-/// A place where a listener lives.
-#[derive(Clone, Debug)]
-pub struct Place {
-    /// `"city":…,"zip":…,"state":…`
-    pub name_json: String,
-    /// `"lon":…,"lat":…`
-    pub position_json: String,
-}
-
 /// A first name with the gender that goes with it.
 #[derive(Clone, Debug)]
 pub struct FirstName {
     /// `"firstName":…,"gender":…`
     pub json: String,
+    /// The name.
+    pub name: String,
+    /// `F` or `M`.
+    pub gender: &'static str,
+}
+
+/// A last name.
+#[derive(Clone, Debug)]
+pub struct LastName {
+    /// As a JSON string.
+    pub json: String,
+    /// The name.
+    pub name: String,
 }
 
 /// Who and where a listener is, as indices into the catalogue.
@@ -74,22 +94,31 @@ pub struct Identity {
 }
 
 impl Catalogue {
-    /// Invents the catalogue of a seed.
+    /// Invents the catalogue of a seed, around the songs of a file if there is one.
     pub fn invent(size: &CatalogueSize, seed: u64) -> Self {
         let stream = |index| Rng::new(seed, Purpose::Catalogue, index);
-        let songs = invent_songs(size, &mut stream(0));
-        let places = invent_places(size.places, &mut stream(1));
+        let rank = |exponent: f64| move |index: usize| ((index + 1) as f64).powf(-exponent);
+        let (music, song_weights) = match &size.tracks {
+            Some(file) => (file.music(&mut stream(0)), Weighted::new(file.counts())),
+            None => {
+                let music = music::invent(size.artists, size.songs, size.awkward_share, &mut stream(0));
+                (music, Weighted::new((0..size.songs).map(rank(size.song_weight_exponent))))
+            }
+        };
+        let places = places::invent(size.places, &mut stream(1));
         let first_names = invent_first_names(size.first_names, &mut stream(2));
         let last_names = invent_last_names(size.last_names, &mut stream(3));
-        let rank = |exponent: f64| move |index: usize| ((index + 1) as f64).powf(-exponent);
         Self {
-            song_weights: Weighted::new((0..songs.len()).map(rank(size.song_weight_exponent))),
-            place_weights: Weighted::new((0..places.len()).map(rank(0.8))),
-            agent_weights: Weighted::new(AGENTS.iter().map(|(_, weight)| *weight)),
+            songs: music.tracks.iter().map(|track| song(track, &music.artists)).collect(),
+            tracks: music.tracks,
+            artists: music.artists,
+            albums: music.albums,
+            song_weights,
+            place_weights: Weighted::new(places.iter().map(|place| place.population as f64)),
+            agent_weights: Weighted::new(AGENTS.iter().map(|agent| agent.weight)),
             first_name_weights: Weighted::new((0..first_names.len()).map(rank(0.6))),
             last_name_weights: Weighted::new((0..last_names.len()).map(rank(0.7))),
-            agents: AGENTS.iter().map(|(agent, _)| json(&format!("\"{agent}\""))).collect(),
-            songs,
+            agents: AGENTS.iter().map(|agent| json(&format!("\"{}\"", agent.text))).collect(),
             places,
             first_names,
             last_names,
@@ -117,107 +146,13 @@ fn json(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }
 
-fn pick<'a, T>(words: &'a [T], rng: &mut Rng) -> &'a T {
-    &words[rng.below(words.len())]
-}
-
-fn capitalised(word: &str) -> String {
-    let mut letters = word.chars();
-    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
-}
-
-fn invented_word(rng: &mut Rng, num_syllables: usize) -> String {
-    let word: String = (0..num_syllables).map(|_| *pick(SYLLABLES, rng)).collect();
-    capitalised(&word)
-}
-
-fn artist_name(rng: &mut Rng) -> String {
-    let syllables = 2 + rng.below(2);
-    match rng.below(8) {
-        0 => format!("The {} {}s", pick(ADJECTIVES, rng), pick(NOUNS, rng)),
-        1 => format!("{} & {}", pick(FEMALE, rng), pick(MALE, rng)),
-        2 => format!("{} {}", pick(ADJECTIVES, rng), pick(NOUNS, rng)),
-        3 => pick(FOREIGN, rng).to_string(),
-        4 => invented_word(rng, syllables),
-        5 => format!("{} {}", pick(MALE, rng), pick(SURNAMES, rng)),
-        _ => format!("{} {}", pick(FEMALE, rng), invented_word(rng, syllables)),
+fn song(track: &Track, artists: &[Artist]) -> Song {
+    let artist = json(&artists[track.artist as usize].name);
+    let Track { title, duration, .. } = track;
+    Song {
+        json: format!(r#""artist":{artist},"song":{},"duration":{duration}"#, json(title)),
+        seconds: *duration as i64,
     }
-}
-
-fn song_title(rng: &mut Rng) -> String {
-    match rng.below(7) {
-        0 => format!("{} of the {}", pick(NOUNS, rng), pick(NOUNS, rng)),
-        1 => format!("My {} {}", pick(ADJECTIVES, rng), pick(NOUNS, rng)),
-        2 => format!("{} (Live at {})", pick(NOUNS, rng), invented_word(rng, 2)),
-        3 => pick(FOREIGN, rng).to_string(),
-        4 => format!("{} {}", invented_word(rng, 2), pick(NOUNS, rng)),
-        5 => format!("{} {}, Pt. {}", pick(ADJECTIVES, rng), pick(NOUNS, rng), 1 + rng.below(4)),
-        _ => format!("{} {}", pick(ADJECTIVES, rng), pick(NOUNS, rng)),
-    }
-}
-
-/// Returns `text` as it looks after its UTF-8 bytes were read as ISO-8859-1 (`ù` becomes `Ã¹`), which also makes the control
-/// characters U+0080 to U+009F.
-fn damaged(text: &str) -> String {
-    text.bytes().map(char::from).collect()
-}
-
-/// Makes a title or an artist's name awkward in one of the ways known from real catalogues.
-fn awkward(text: &str, rng: &mut Rng) -> String {
-    match rng.below(8) {
-        0 => format!("\"{text}\""),
-        1 => format!("{text} (\\\"Remix\\\")"),
-        2 => format!("{text} \\"),
-        3 => damaged(&format!("{} {text}", pick(FOREIGN, rng))),
-        4 => format!("{text} \u{1F3B5}\u{1F469}\u{200D}\u{1F3A4}"),
-        5 => format!("{text}; {}", ["Orchestra of the Upper Valley"; 9].join("/")),
-        6 => format!(" {text}\t"),
-        _ => format!("{text}\u{301}\u{2028}{}", pick(FOREIGN, rng)),
-    }
-}
-
-fn invent_songs(size: &CatalogueSize, rng: &mut Rng) -> Vec<Song> {
-    let artists: Vec<String> = (0..size.artists).map(|_| artist_name(rng)).collect();
-    let mut songs: Vec<Song> = Vec::with_capacity(size.songs);
-    let mut last = (0, String::new());
-    for _ in 0..size.songs {
-        let (mut artist, mut title) = (rng.below(artists.len()), song_title(rng));
-        // One song in 200 is listed twice, with another duration.
-        if rng.chance(0.005) && !songs.is_empty() {
-            (artist, title) = last.clone();
-        }
-        last = (artist, title.clone());
-        let mut name = artists[artist].clone();
-        if rng.chance(size.awkward_share) {
-            let is_title = rng.chance(0.6);
-            let text = if is_title { &mut title } else { &mut name };
-            *text = awkward(text, rng);
-        }
-        let seconds = (224.5 * (0.3562 * rng.normal()).exp()).clamp(1.04, 1819.8) as f32;
-        // Five decimals of a 32-bit float, as in the files that real generators read.
-        let duration = (seconds * 100_000.0).round() / 100_000.0;
-        songs.push(Song {
-            json: format!(r#""artist":{},"song":{},"duration":{duration}"#, json(&name), json(&title)),
-            seconds: duration as i64,
-        });
-    }
-    songs
-}
-
-fn invent_places(count: usize, rng: &mut Rng) -> Vec<Place> {
-    let mut places = Vec::with_capacity(count);
-    for _ in 0..count {
-        let state = pick(STATES, rng);
-        let num_syllables = 1 + rng.below(2);
-        let city = format!("{}{}", invented_word(rng, num_syllables), pick(CITY_ENDS, rng));
-        let zip = usize::from(state.zip_prefix) * 100 + rng.below(100);
-        let (lon, lat) = (state.lon + 2.0 * rng.unit() - 1.0, state.lat + 2.0 * rng.unit() - 1.0);
-        places.push(Place {
-            name_json: format!(r#""city":{},"zip":"{zip:05}","state":"{}""#, json(&city), state.code),
-            position_json: format!(r#""lon":{lon:.6},"lat":{lat:.6}"#),
-        });
-    }
-    places
 }
 
 fn invent_first_names(count: usize, rng: &mut Rng) -> Vec<FirstName> {
@@ -227,17 +162,19 @@ fn invent_first_names(count: usize, rng: &mut Rng) -> Vec<FirstName> {
         let syllables = 2 + rng.below(2);
         let name =
             known.get(index / 2).map_or_else(|| invented_word(rng, syllables), |name| (*name).to_owned());
-        names.push(FirstName { json: format!(r#""firstName":{},"gender":"{gender}""#, json(&name)) });
+        let json = format!(r#""firstName":{},"gender":"{gender}""#, json(&name));
+        names.push(FirstName { json, name, gender });
     }
     names
 }
 
-fn invent_last_names(count: usize, rng: &mut Rng) -> Vec<String> {
+fn invent_last_names(count: usize, rng: &mut Rng) -> Vec<LastName> {
     let mut names = Vec::with_capacity(count);
     for index in 0..count {
         let syllables = 1 + rng.below(2);
         let invented = format!("{}{}", invented_word(rng, syllables), pick(SURNAME_ENDS, rng));
-        names.push(json(SURNAMES.get(index).copied().unwrap_or(&invented)));
+        let name = SURNAMES.get(index).map_or(invented, |name| (*name).to_owned());
+        names.push(LastName { json: json(&name), name });
     }
     names
 }
@@ -258,6 +195,12 @@ mod tests {
         for song in &catalogue.songs {
             let value: serde_json::Value = serde_json::from_str(&format!("{{{}}}", song.json)).unwrap();
             assert_eq!(value["duration"].as_f64().unwrap() as i64, song.seconds, "{}", song.json);
+        }
+        for (song, track) in catalogue.songs.iter().zip(&catalogue.tracks) {
+            let value: serde_json::Value = serde_json::from_str(&format!("{{{}}}", song.json)).unwrap();
+            assert_eq!(value["song"], track.title.as_str());
+            assert_eq!(value["artist"], catalogue.artists[track.artist as usize].name.as_str());
+            assert_eq!(value["duration"], track.duration);
         }
         for place in &catalogue.places {
             let text = format!("{{{},{}}}", place.name_json, place.position_json);

@@ -1,17 +1,21 @@
 //! The command line, and what its values mean together.
 
 mod eventsim;
+mod kafka;
+mod output;
 mod pacing;
 mod people;
 mod resolve;
+mod stats;
 mod window;
 
-use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+use std::{path::PathBuf, time::Duration};
 
 use anyhow::{Result, bail};
 use clap::{Args, Parser, Subcommand};
 use streamify_runtime::settings::{parse_bytes, parse_duration};
 
+pub use self::{kafka::KafkaOptions, output::OutputArgs, stats::StatsArgs};
 use crate::run::Key;
 pub use eventsim::EventsimArgs;
 pub use pacing::PacingArgs;
@@ -43,6 +47,8 @@ Examples:
     streamify-generate run --users 100000 --from 90 --continuous --checkpoint state.ckpt
   The same for the past quarter, a day a minute:
     streamify-generate run --users 100000 --days 90 --speed 1440
+  How close is it to real streams?
+    streamify-generate stats events
   A profile of your own:
     streamify-generate profile example > mine.toml
     streamify-generate run --profile mine.toml --out events";
@@ -68,6 +74,12 @@ pub enum Command {
         #[command(subcommand)]
         command: BrokerCommand,
     },
+    /// Hold a stream against what is known of real ones
+    ///
+    /// Reads page views, listens, logins and status changes from files or topics, ours or Eventsim's, and prints each known
+    /// statistic with its reference, tolerance and verdict. Topics are read up to the end they have at the start. Exit code 1
+    /// if one is outside its tolerance. A set of files is taken for one run; in topics runs are told apart by the header run_id.
+    Stats(Box<StatsArgs>),
     /// Print a built-in profile, to copy and change
     Profile {
         /// Its name; the format is described in its first lines
@@ -183,7 +195,7 @@ pub struct RunArgs {
     #[command(flatten)]
     pub pacing: PacingArgs,
 
-    /// Write listen_events.jsonl etc. into this folder instead of Kafka
+    /// Write listen_events.jsonl etc. into this folder instead of Kafka; `-`: to standard output, {"topic":…,"key":…,"value":…} a line
     #[arg(long, value_name = "DIR", help_heading = "Destination")]
     pub out: Option<PathBuf>,
     /// Overwrite files that exist
@@ -198,9 +210,12 @@ pub struct RunArgs {
         help_heading = "Destination"
     )]
     pub bootstrap_servers: Option<String>,
-    /// Further librdkafka option as key=value, repeatable; in the environment STREAMIFY_KAFKA_<KEY>, with `_` for `.`
-    #[arg(long = "kafka-option", value_name = "KEY=VALUE", help_heading = "Destination")]
-    pub kafka_options: Vec<String>,
+    /// Options of the Kafka client
+    #[command(flatten)]
+    pub kafka: KafkaOptions,
+    /// Songs, dimensions, topics, transactions, files
+    #[command(flatten)]
+    pub output: OutputArgs,
     /// Partitions of topics that do not exist yet
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(i32).range(1..=10_000), value_name = "COUNT", help_heading = "Destination")]
     pub partitions: i32,
@@ -256,38 +271,8 @@ impl RunArgs {
             bail!("invalid `--speed`: {speed} is not above 0");
         }
         self.pacing.check()?;
+        self.output.check(self.folder(), self.json)?;
         self.eventsim.check()
-    }
-
-    /// Returns the librdkafka options from the environment, then those of the command line, which win.
-    ///
-    /// # Errors
-    /// Names the option that is not `key=value`.
-    pub fn kafka_options(
-        &self,
-        env: impl Iterator<Item = (String, String)>,
-    ) -> Result<BTreeMap<String, String>> {
-        // These have settings of their own in the programs that read.
-        const NOT_OPTIONS: [&str; 3] = ["group.id", "isolation.level", "options"];
-        let mut options = BTreeMap::new();
-        for (name, value) in env {
-            let Some(suffix) = name.strip_prefix("STREAMIFY_KAFKA_") else { continue };
-            let option = suffix.to_ascii_lowercase().replace('_', ".");
-            if !option.is_empty() && !NOT_OPTIONS.contains(&option.as_str()) {
-                options.insert(option, value);
-            }
-        }
-        for text in &self.kafka_options {
-            match text.split_once('=') {
-                Some((key, value)) if !key.trim().is_empty() => {
-                    options.insert(key.trim().to_owned(), value.to_owned());
-                }
-                _ => {
-                    bail!("invalid `--kafka-option`: `{text}` is not key=value (expected e.g. `linger.ms=5`)")
-                }
-            }
-        }
-        Ok(options)
     }
 }
 
@@ -331,19 +316,5 @@ mod tests {
             let message = check(flag);
             assert!(message.starts_with(&format!("`{flag}` is not supported: ")), "{message}");
         }
-    }
-
-    #[test]
-    fn kafka_options_come_from_the_environment_and_the_command_line_wins() {
-        let args = run_args(&["--kafka-option", "linger.ms=7", "--kafka-option", "sasl.password=a=b"]);
-        let env = [("STREAMIFY_KAFKA_LINGER_MS", "9"), ("STREAMIFY_KAFKA_GROUP_ID", "x"), ("HOME", "/")];
-
-        let options = args.kafka_options(env.into_iter().map(|(a, b)| (a.to_owned(), b.to_owned()))).unwrap();
-        let bad = run_args(&["--kafka-option", "linger"]).kafka_options(std::iter::empty()).unwrap_err();
-
-        assert_eq!(options["linger.ms"], "7");
-        assert_eq!(options["sasl.password"], "a=b");
-        assert_eq!(options.len(), 2);
-        assert!(bad.to_string().starts_with("invalid `--kafka-option`: `linger` is not key=value"));
     }
 }

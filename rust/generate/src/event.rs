@@ -256,7 +256,7 @@ impl Writer<'_> {
             let user_id = self.model.settings.first_user_id + u64::from(self.step.listener);
             push_number(out, ",\"userId\":", user_id as i64);
             out.extend_from_slice(b",\"lastName\":");
-            out.extend_from_slice(catalogue.last_names[last_name as usize].as_bytes());
+            out.extend_from_slice(catalogue.last_names[last_name as usize].json.as_bytes());
             out.push(b',');
             out.extend_from_slice(catalogue.first_names[first_name as usize].json.as_bytes());
             push_number(out, ",\"registration\":", self.model.ts_ms(self.step.registration));

@@ -7,6 +7,7 @@
 //! * [`run`]: the loop with pace ([`pace`]), limits, duplicates and counts; [`checkpoint`]: its state in a file; [`sink`]: files
 //!   and Kafka.
 //! * [`broker`]: the embedded broker.
+//! * [`stats`]: what a stream looks like beside real ones.
 //!
 //! The same settings give the same bytes, with any number of threads, on every machine with the same floating-point functions.
 
@@ -16,6 +17,7 @@ pub mod catalogue;
 pub mod checkpoint;
 pub mod cli;
 pub mod clock;
+pub mod dimensions;
 pub mod event;
 pub mod holidays;
 pub mod kernel;
@@ -33,4 +35,5 @@ pub mod session;
 pub mod shard;
 pub mod simulation;
 pub mod sink;
+pub mod stats;
 pub mod step;

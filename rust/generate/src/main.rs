@@ -1,11 +1,12 @@
 //! `streamify-generate`: reads the command line, wires the parts, prints, and turns errors into exit codes.
 
+mod destination;
 mod progress;
+mod stats_command;
 
 use std::{
     error::Error,
     io::{self, Write},
-    path::Path,
     process::ExitCode as ProcessExitCode,
 };
 
@@ -13,23 +14,20 @@ use anyhow::{Context, Result};
 use clap::Parser;
 use streamify_generate::{
     broker::{self, BrokerError, BrokerFile, BrokerHome, Status},
+    catalogue::{TrackFile, TrackFileError},
     checkpoint::{Checkpoint, CheckpointError},
     cli::{BrokerCommand, Cli, Command, RunArgs, Window, show_time},
     process,
     profile::{BUILTIN, Profile, ProfileError},
     run::{self, Delivery, Keep},
     simulation::Simulation,
-    sink::{
-        Sink, SinkError,
-        files::FileSink,
-        kafka::{Follow, KafkaSettings, KafkaSink},
-    },
+    sink::SinkError,
+    stats::input::InputError,
 };
 use streamify_runtime::{ExitCode, LogFormat, init_telemetry, report, shutdown_token};
-use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::progress::Progress;
+use crate::{destination::NoDestination, progress::Progress};
 
 /// A problem with what the user asked for, as opposed to one on the way.
 #[derive(Debug)]
@@ -67,6 +65,9 @@ fn hint(error: &anyhow::Error) -> Option<&'static str> {
     if let Some(error) = error.downcast_ref::<SinkError>() {
         return error.hint();
     }
+    if let Some(error) = error.downcast_ref::<InputError>() {
+        return error.hint();
+    }
     if let Some(BadSettings(error)) = error.downcast_ref::<BadSettings>() {
         if error.is::<NoDestination>() {
             return Some(
@@ -82,6 +83,12 @@ fn hint(error: &anyhow::Error) -> Option<&'static str> {
                 "name another file with `--checkpoint` to begin a new run, or repeat the settings of the old one",
             );
         }
+        if let Some(error) = error.downcast_ref::<InputError>() {
+            return error.hint();
+        }
+        if error.is::<TrackFileError>() {
+            return Some("`streamify-generate run --help` tells the format under `--tracks`");
+        }
         if error.is::<ProfileError>() {
             return Some(
                 "`streamify-generate profile` prints the built-in profile, with the format in its first lines",
@@ -94,18 +101,11 @@ fn hint(error: &anyhow::Error) -> Option<&'static str> {
     }
 }
 
-#[derive(Debug, thiserror::Error)]
-#[error(
-    "no destination: no `--out`, no `--bootstrap-servers`, and no embedded broker is running under `{home}`"
-)]
-struct NoDestination {
-    home: String,
-}
-
 fn start(cli: Cli) -> Result<ExitCode> {
     init_telemetry(LogFormat::Human, None, None).map_err(bad_settings)?;
     match cli.command {
         Command::Run(args) => generate(&args),
+        Command::Stats(args) => stats_command::stats(&args),
         Command::Broker { command } => broker(command),
         Command::Profile { name } => {
             let text = BUILTIN.iter().find(|(builtin, _)| *builtin == name).map(|(_, text)| *text);
@@ -127,7 +127,10 @@ fn print(text: &str) -> Result<ExitCode> {
 fn generate(args: &RunArgs) -> Result<ExitCode> {
     args.check().map_err(bad_settings)?;
     let now_ms = chrono::Utc::now().timestamp_millis();
-    let profile = args.load_profile().map_err(bad_settings)?;
+    let mut profile = args.load_profile().map_err(bad_settings)?;
+    if let Some(path) = &args.output.tracks {
+        profile.use_tracks(TrackFile::load(path, args.output.tracks_encoding).map_err(bad_settings)?);
+    }
     for key in &profile.suggestions.ignored {
         warn!(key, profile = args.profile, "key of the configuration means nothing and is ignored");
     }
@@ -143,7 +146,7 @@ fn generate(args: &RunArgs) -> Result<ExitCode> {
     }
     let stop = shutdown_token()?;
     let mark = resumed.as_ref().map(|checkpoint| &checkpoint.sink);
-    let (mut sink, place) = destination(args, settings.run_id(), mark, &stop)?;
+    let (mut sink, place) = destination::open(args, &settings, mark, &stop)?;
     let mut progress = Progress::new(settings.num_users, settings.start_ms, settings.end());
     progress.preparing();
     let (state, before) = resumed.map(|checkpoint| (checkpoint.state, checkpoint.progress)).unzip();
@@ -183,66 +186,6 @@ fn delivery(args: &RunArgs, resumed: Option<serde_json::Value>) -> Delivery {
         duplicates: args.duplicates,
         keep: args.pacing.checkpoint.clone().map(|path| Keep { path, every, resumed }),
     }
-}
-
-/// Opens the destination, where a checkpoint left it if there is one; returns it and its name for people.
-fn destination(
-    args: &RunArgs,
-    run_id: String,
-    mark: Option<&serde_json::Value>,
-    stop: &CancellationToken,
-) -> Result<(Box<dyn Sink>, String)> {
-    if let Some(folder) = args.folder() {
-        let sink = match mark {
-            Some(mark) => FileSink::resume(folder, mark)?,
-            None => FileSink::create(folder, args.overwrite)?,
-        };
-        return Ok((Box::new(sink), folder.display().to_string()));
-    }
-    let options = args.kafka_options(std::env::vars()).map_err(bad_settings)?;
-    let given = args.bootstrap_servers.as_deref().map(str::trim).filter(|servers| !servers.is_empty());
-    let (servers, is_embedded) = match given {
-        Some(servers) => (servers.to_owned(), false),
-        None => (embedded_broker(&args.home.home)?.bootstrap_servers, true),
-    };
-    let settings = KafkaSettings {
-        servers: servers.clone(),
-        options,
-        num_partitions: args.partitions,
-        replication: args.replication,
-        compression: args.compression.clone(),
-        run_id,
-        follow: follow(args, is_embedded),
-    };
-    let sink = KafkaSink::connect(settings, stop.clone()).map_err(|error| match error {
-        SinkError::KafkaOption { .. } => bad_settings(error),
-        error => error.into(),
-    })?;
-    let place =
-        if is_embedded { format!("the embedded broker at {servers}") } else { format!("Kafka at {servers}") };
-    Ok((Box::new(sink), place))
-}
-
-fn embedded_broker(home: &Path) -> Result<BrokerFile> {
-    match BrokerHome::new(home)?.status()? {
-        Status::Running(file) => Ok(file),
-        Status::Starting | Status::Stopped { .. } => {
-            let home = std::path::absolute(home).unwrap_or_else(|_| home.to_owned()).display().to_string();
-            Err(bad_settings(NoDestination { home }))
-        }
-    }
-}
-
-fn follow(args: &RunArgs, is_embedded: bool) -> Option<Follow> {
-    if args.no_follow {
-        return None;
-    }
-    let usual = || {
-        let group = std::env::var("STREAMIFY_GROUP_ID").ok().filter(|group| !group.trim().is_empty());
-        is_embedded.then(|| group.unwrap_or_else(|| "streamify".to_owned()))
-    };
-    let group = args.follow_group.clone().or_else(usual)?;
-    Some(Follow { group, max_unread_bytes: args.max_unread, timeout: args.follow_timeout })
 }
 
 fn broker(command: BrokerCommand) -> Result<ExitCode> {

@@ -7,11 +7,11 @@ mod check;
 mod error;
 mod eventsim;
 
-use std::{collections::BTreeMap, path::Path};
+use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
-use crate::machine::Machine;
+use crate::{catalogue::TrackFile, machine::Machine};
 pub use error::ProfileError;
 
 /// The profiles that come with the program, as (name, text).
@@ -173,8 +173,11 @@ pub struct CatalogueSize {
     pub songs: usize,
     /// Weight of song i is i^-exponent.
     pub song_weight_exponent: f64,
-    /// Part of the songs with awkward strings, 0 to 1.
+    /// Part of the songs, and of the artists, with awkward strings, 0 to 1.
     pub awkward_share: f64,
+    /// The songs of a file, instead of invented ones.
+    #[serde(skip)]
+    pub tracks: Option<Arc<TrackFile>>,
 }
 
 /// How a page answers.
@@ -273,6 +276,12 @@ impl Profile {
         }
         let ProfileFile { name, doc, rates, daily, weekend, users, catalogue, .. } = file;
         Ok(Self { name, doc, rates, daily, weekend, users, catalogue, machine, suggestions, canonical })
+    }
+
+    /// Takes the songs from a file; runs with another file are other runs.
+    pub fn use_tracks(&mut self, tracks: TrackFile) {
+        self.canonical.extend_from_slice(tracks.digest());
+        self.catalogue.tracks = Some(Arc::new(tracks));
     }
 
     /// Returns a canonical form of all that shapes events, for deriving the run id.

@@ -19,6 +19,8 @@ pub enum Purpose {
     Arrivals = 4,
     /// When a listener stops coming.
     Departure = 5,
+    /// What only the dimensions tell of a listener.
+    Dimensions = 20,
 }
 
 /// A stream of random numbers (xoshiro256++ 1.0 of Blackman and Vigna, seeded by SplitMix64, as its authors advise).

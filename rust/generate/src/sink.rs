@@ -1,15 +1,23 @@
-//! Where records go: Kafka or files.
+//! Where records go: Kafka, files or standard output.
 //!
 //! A sink takes records one at a time, in order, and bounds what it holds in memory. `finish` is the promise: when it returns
 //! `Ok`, every record that was taken is where it belongs; a sink that cannot promise it returns an error that says how many
 //! are missing.
 
+pub mod dimensions;
 pub mod files;
 pub mod follow;
 pub mod kafka;
+pub mod layout;
+mod part;
 mod partition;
 mod reach;
+pub mod stdout;
 mod topics;
+mod transactions;
+
+pub use part::Compression;
+pub use transactions::Transactions;
 
 use std::{path::PathBuf, time::Duration};
 
@@ -99,6 +107,13 @@ pub enum SinkError {
         /// librdkafka's words; the value is not among them.
         reason: String,
     },
+    /// Standard output cannot be written to.
+    #[error("failed to write to standard output")]
+    Stdout {
+        /// What the operating system said.
+        #[source]
+        source: std::io::Error,
+    },
     /// librdkafka refused the settings.
     #[error("failed to set up a Kafka client for `{servers}`")]
     KafkaSettings {
@@ -130,7 +145,7 @@ pub enum SinkError {
     #[error("topic `{topic}` did not become available at `{servers}` within {seconds} s")]
     TopicUnavailable {
         /// The topic.
-        topic: &'static str,
+        topic: String,
         /// Bootstrap servers.
         servers: String,
         /// How long it was waited.
@@ -213,6 +228,13 @@ impl SinkError {
             Self::TopicUnavailable { .. } => Some(
                 "create the topic where auto-creation is off, or give the user the right to create topics",
             ),
+            Self::KafkaRequest { action, .. } if action.contains("transaction") => Some(
+                "readers see nothing of an open transaction; topics and brokers must allow them \
+                 (`transaction.state.log.replication.factor` on a single broker)",
+            ),
+            Self::KafkaRequest { action, .. } if action.contains("create the topics") => {
+                Some("check `--topic-config`, `--topic-partitions`, `--retention` and `--replication`")
+            }
             Self::ReaderStalled { .. } => Some(
                 "start the reader (for instance by materializing `bronze_streaming_job`), name its group with \
                  `--follow-group`, or switch the wait off with `--no-follow` and lose what the broker cannot keep",

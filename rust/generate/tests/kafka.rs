@@ -21,7 +21,7 @@ use streamify_generate::{
     sink::{
         Record, Sink, SinkError,
         files::FileSink,
-        kafka::{Follow, KafkaSettings, KafkaSink},
+        kafka::{Follow, KafkaSettings, KafkaSink, TopicOptions},
     },
 };
 use tokio_util::sync::CancellationToken;
@@ -50,6 +50,8 @@ fn kafka(servers: &str, follow: Option<Follow>) -> KafkaSettings {
         compression: "zstd".to_owned(),
         run_id: "0123456789abcdef".to_owned(),
         follow,
+        topics: TopicOptions::default(),
+        transactions: None,
     }
 }
 

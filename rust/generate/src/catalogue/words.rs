@@ -1,5 +1,7 @@
 //! The word lists that names and titles are put together from. Invented or in common use; nothing comes from a data set.
 
+use crate::rng::Rng;
+
 /// A state of the country the listeners live in.
 pub(super) struct State {
     pub(super) code: &'static str,
@@ -7,69 +9,96 @@ pub(super) struct State {
     pub(super) zip_prefix: u16,
     pub(super) lon: f64,
     pub(super) lat: f64,
+    pub(super) region: &'static str,
+    pub(super) country: &'static str,
+    pub(super) timezone: &'static str,
 }
 
-const fn state(code: &'static str, zip_prefix: u16, lon: f64, lat: f64) -> State {
-    State { code, zip_prefix, lon, lat }
+const fn state(
+    code: &'static str,
+    zip_prefix: u16,
+    lon: f64,
+    lat: f64,
+    region: &'static str,
+    timezone: &'static str,
+) -> State {
+    State { code, zip_prefix, lon, lat, region, country: "US", timezone }
 }
 
 /// Some states, roughly where they are; the eastern ones have zip codes that begin with 0.
 pub(super) const STATES: &[State] = &[
-    state("CA", 900, -119.4, 36.8),
-    state("TX", 750, -99.3, 31.3),
-    state("NY", 100, -75.5, 42.9),
-    state("FL", 320, -81.7, 28.6),
-    state("IL", 600, -89.2, 40.1),
-    state("PA", 150, -77.8, 40.9),
-    state("OH", 430, -82.8, 40.3),
-    state("MA", 18, -71.8, 42.3),
-    state("NJ", 70, -74.7, 40.1),
-    state("CT", 60, -72.7, 41.6),
-    state("NH", 30, -71.6, 43.7),
-    state("DE", 197, -75.5, 39.0),
-    state("GA", 300, -83.4, 32.7),
-    state("MN", 550, -94.3, 46.3),
-    state("WA", 980, -120.4, 47.4),
-    state("AZ", 850, -111.7, 34.3),
-    state("CO", 800, -105.5, 39.0),
-    state("NM", 870, -106.1, 34.4),
-    state("TN", 370, -86.4, 35.9),
-    state("AK", 995, -152.3, 64.2),
+    state("CA", 900, -119.4, 36.8, "West", "America/Los_Angeles"),
+    state("TX", 750, -99.3, 31.3, "South", "America/Chicago"),
+    state("NY", 100, -75.5, 42.9, "Northeast", "America/New_York"),
+    state("FL", 320, -81.7, 28.6, "South", "America/New_York"),
+    state("IL", 600, -89.2, 40.1, "Midwest", "America/Chicago"),
+    state("PA", 150, -77.8, 40.9, "Northeast", "America/New_York"),
+    state("OH", 430, -82.8, 40.3, "Midwest", "America/New_York"),
+    state("MA", 18, -71.8, 42.3, "Northeast", "America/New_York"),
+    state("NJ", 70, -74.7, 40.1, "Northeast", "America/New_York"),
+    state("CT", 60, -72.7, 41.6, "Northeast", "America/New_York"),
+    state("NH", 30, -71.6, 43.7, "Northeast", "America/New_York"),
+    state("DE", 197, -75.5, 39.0, "South", "America/New_York"),
+    state("GA", 300, -83.4, 32.7, "South", "America/New_York"),
+    state("MN", 550, -94.3, 46.3, "Midwest", "America/Chicago"),
+    state("WA", 980, -120.4, 47.4, "West", "America/Los_Angeles"),
+    state("AZ", 850, -111.7, 34.3, "West", "America/Phoenix"),
+    state("CO", 800, -105.5, 39.0, "West", "America/Denver"),
+    state("NM", 870, -106.1, 34.4, "West", "America/Denver"),
+    state("TN", 370, -86.4, 35.9, "South", "America/Chicago"),
+    state("AK", 995, -152.3, 64.2, "West", "America/Anchorage"),
+    State {
+        code: "PR",
+        zip_prefix: 7,
+        lon: -66.4,
+        lat: 18.2,
+        region: "Territories",
+        country: "PR",
+        timezone: "America/Puerto_Rico",
+    },
 ];
 
-/// User agents and their weights.
-pub(super) const AGENTS: &[(&str, f64)] = &[
-    (
-        "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/128.0.0.0 Safari/537.36",
-        30.0,
-    ),
-    (
-        "Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/128.0.0.0 Safari/537.36",
-        14.0,
-    ),
-    (
-        "Mozilla/5.0 (iPhone; CPU iPhone OS 17_6 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/17.6 Mobile/15E148 Safari/604.1",
-        18.0,
-    ),
-    (
-        "Mozilla/5.0 (Linux; Android 14; Pixel 8) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/128.0.0.0 Mobile Safari/537.36",
-        14.0,
-    ),
-    (
-        "Mozilla/5.0 (Macintosh; Intel Mac OS X 14_6) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/17.6 Safari/605.1.15",
-        8.0,
-    ),
-    ("Mozilla/5.0 (Windows NT 10.0; Win64; x64; rv:129.0) Gecko/20100101 Firefox/129.0", 5.0),
-    ("Mozilla/5.0 (X11; Linux x86_64; rv:129.0) Gecko/20100101 Firefox/129.0", 3.0),
-    (
-        "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/128.0.0.0 Safari/537.36 Edg/128.0.0.0",
-        4.0,
-    ),
-    (
-        "Mozilla/5.0 (iPad; CPU OS 17_6 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/17.6 Mobile/15E148 Safari/604.1",
-        3.0,
-    ),
-    ("Mozilla/5.0 (compatible; MSIE 9.0; Windows NT 6.1; Trident/5.0)", 1.0),
+/// Countries that artists come from, and what is sung there.
+pub(super) const COUNTRIES: &[(&str, &str)] = &[
+    ("US", "en"),
+    ("US", "en"),
+    ("US", "en"),
+    ("GB", "en"),
+    ("GB", "en"),
+    ("CA", "en"),
+    ("CA", "fr"),
+    ("AU", "en"),
+    ("FR", "fr"),
+    ("DE", "de"),
+    ("ES", "es"),
+    ("MX", "es"),
+    ("BR", "pt"),
+    ("SE", "sv"),
+    ("JP", "ja"),
+    ("KR", "ko"),
+    ("NG", "en"),
+    ("IN", "hi"),
+];
+
+pub(super) const LANGUAGES: &[&str] = &["en", "es", "fr", "de", "pt", "it", "ja", "ko", "ar"];
+
+pub(super) const GENRES: &[&str] = &[
+    "Pop",
+    "Rock",
+    "Hip-Hop",
+    "R&B",
+    "Electronic",
+    "Country",
+    "Jazz",
+    "Classical",
+    "Metal",
+    "Folk",
+    "Latin",
+    "Reggae",
+    "Blues",
+    "Punk",
+    "Soul",
+    "Ambient",
 ];
 
 pub(super) const FEMALE: &[&str] = &[
@@ -173,3 +202,15 @@ pub(super) const FOREIGN: &[&str] = &[
     "Beyoncée",
     "¿Dónde?",
 ];
+
+/// Returns one of the words.
+pub(super) fn pick<'a, T>(words: &'a [T], rng: &mut Rng) -> &'a T {
+    &words[rng.below(words.len())]
+}
+
+/// Returns a word that means nothing, with a capital.
+pub(super) fn invented_word(rng: &mut Rng, num_syllables: usize) -> String {
+    let word: String = (0..num_syllables).map(|_| *pick(SYLLABLES, rng)).collect();
+    let mut letters = word.chars();
+    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
+}

@@ -28,13 +28,14 @@ use super::{
     follow::{Unread, stored_ratio},
     partition::murmur2,
     reach::await_broker,
-    topics::{await_topic, base_config, create_missing_topics, refused},
+    topics::{TopicPlan, await_topic, base_config, create_missing_topics, refused},
+    transactions::{Transaction, Transactions, init},
 };
 use crate::event::{SCHEMA_VERSION, Topic};
 
 /// How long a record may take to arrive before the run fails.
-const DELIVERY_TIMEOUT: Duration = Duration::from_secs(60);
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+pub(super) const DELIVERY_TIMEOUT: Duration = Duration::from_secs(60);
+pub(super) const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// How often acknowledgements are taken in, in records.
 const POLL_EVERY: u32 = 512;
 /// Bytes of a record beside its value, before compression (header, lengths, key).
@@ -57,6 +58,19 @@ pub struct KafkaSettings {
     pub run_id: String,
     /// Whom to wait for.
     pub follow: Option<Follow>,
+    /// What topics that do not exist yet are like.
+    pub topics: TopicOptions,
+    /// Transactions, if any.
+    pub transactions: Option<Transactions>,
+}
+
+/// What topics that do not exist yet are like, beside their number of partitions and replicas.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TopicOptions {
+    /// Partitions of single topics.
+    pub partitions: BTreeMap<String, i32>,
+    /// Kafka's settings of all topics of events, for instance `retention.ms`.
+    pub config: BTreeMap<String, String>,
 }
 
 /// A reader to wait for.
@@ -83,13 +97,14 @@ pub struct KafkaSink {
     /// Up to here nothing can have been dropped by our doing: committed, or gone before we came.
     settled: BTreeMap<(usize, i32), i64>,
     since_poll: u32,
+    transaction: Option<Transaction>,
     stop: CancellationToken,
 }
 
 /// What the client reports back.
 #[derive(Debug, Default)]
-struct Counters {
-    num_failed: AtomicU64,
+pub(super) struct Counters {
+    pub(super) num_failed: AtomicU64,
     first_failure: Mutex<Option<String>>,
     unread: Mutex<BTreeMap<(usize, i32), Unread>>,
     sent_bytes: AtomicU64,
@@ -97,8 +112,15 @@ struct Counters {
     follows: bool,
 }
 
+impl Counters {
+    /// Returns why the first record did not arrive.
+    pub(super) fn first_reason(&self) -> Option<String> {
+        lock(&self.first_failure).clone()
+    }
+}
+
 #[derive(Clone)]
-struct Reports(Arc<Counters>);
+pub(super) struct Reports(pub(super) Arc<Counters>);
 
 impl ClientContext for Reports {
     fn stats(&self, statistics: Statistics) {
@@ -153,10 +175,14 @@ impl KafkaSink {
         let reports = Arc::new(Counters { follows: settings.follow.is_some(), ..Counters::default() });
         let producer: BaseProducer<Reports> =
             producer_config(&settings).create_with_context(Reports(Arc::clone(&reports))).map_err(refused)?;
-        create_missing_topics(&settings)?;
+        create_topics(&settings)?;
         let mut num_partitions = Vec::new();
         for topic in Topic::ALL {
-            num_partitions.push(await_topic(producer.client(), topic, &settings.servers, &stop)?);
+            num_partitions.push(await_topic(producer.client(), topic.name(), &settings.servers, &stop)?);
+        }
+        let transaction = settings.transactions.map(Transaction::new);
+        if transaction.is_some() {
+            init(&producer, &settings.servers)?;
         }
         let run_id = Header { key: "run_id", value: Some(settings.run_id.as_bytes()) };
         let version = Header { key: "schema_version", value: Some(SCHEMA_VERSION.as_bytes()) };
@@ -170,6 +196,7 @@ impl KafkaSink {
             reader: None,
             settled: BTreeMap::new(),
             since_poll: 0,
+            transaction,
             stop,
         };
         if let Some(follow) = sink.settings.follow.clone() {
@@ -329,6 +356,9 @@ impl Sink for KafkaSink {
         }
         let partition = self.choose_partition(record.topic, record.key);
         self.make_room(record.topic, partition, record.value.len() as u64 + RECORD_OVERHEAD_BYTES)?;
+        if let Some(transaction) = &mut self.transaction {
+            transaction.before_record(&self.producer, &self.settings.servers)?;
+        }
         let mut message = BaseRecord::<[u8], [u8]>::to(record.topic.name())
             .partition(partition)
             .payload(record.value)
@@ -353,7 +383,11 @@ impl Sink for KafkaSink {
     fn idle(&mut self, wait: Duration) -> Result<(), SinkError> {
         self.since_poll = 0;
         self.producer.poll(wait);
-        self.check_deliveries()
+        self.check_deliveries()?;
+        match &mut self.transaction {
+            Some(transaction) => transaction.commit_if_due(&self.producer, &self.settings.servers),
+            None => Ok(()),
+        }
     }
 
     fn finish(&mut self) -> Result<(), SinkError> {
@@ -365,11 +399,33 @@ impl Sink for KafkaSink {
                 flushed.err().map_or_else(|| "still queued".to_owned(), |error| error.to_string());
             return Err(SinkError::Undelivered { count: on_their_way, first_reason });
         }
+        if let Some(transaction) = &mut self.transaction {
+            transaction.commit(&self.producer, &self.settings.servers)?;
+        }
         self.check_nothing_was_dropped()
     }
 }
 
-fn producer_config(settings: &KafkaSettings) -> ClientConfig {
+impl Drop for KafkaSink {
+    fn drop(&mut self) {
+        // Only after an error is anything open: what it holds must not be seen.
+        if let Some(transaction) = &mut self.transaction {
+            transaction.abort(&self.producer);
+        }
+    }
+}
+
+fn create_topics(settings: &KafkaSettings) -> Result<(), SinkError> {
+    let TopicOptions { partitions, config } = &settings.topics;
+    let plans = Topic::ALL.map(|topic| TopicPlan {
+        name: topic.name(),
+        num_partitions: partitions.get(topic.name()).copied().unwrap_or(settings.num_partitions),
+        config,
+    });
+    create_missing_topics(settings, &plans, settings.topics != TopicOptions::default())
+}
+
+pub(super) fn producer_config(settings: &KafkaSettings) -> ClientConfig {
     let mut config = base_config(settings);
     let mut default = |option: &str, value: &str| {
         if !settings.options.contains_key(option) {
@@ -384,6 +440,9 @@ fn producer_config(settings: &KafkaSettings) -> ClientConfig {
     // The bound of what is in memory; enough for both cores to stay busy.
     default("queue.buffering.max.kbytes", "32768");
     default("queue.buffering.max.messages", "200000");
+    if settings.transactions.is_some() {
+        default("transactional.id", &format!("streamify-generate-{}", settings.run_id));
+    }
     if settings.follow.is_some() {
         default("statistics.interval.ms", "250");
     }

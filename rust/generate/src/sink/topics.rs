@@ -1,6 +1,7 @@
 //! Topics: creating those that do not exist, and waiting until all of them have partitions.
 
 use std::{
+    collections::BTreeMap,
     thread,
     time::{Duration, Instant},
 };
@@ -9,13 +10,12 @@ use rdkafka::{
     ClientConfig, ClientContext,
     admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
     client::{Client, DefaultClientContext},
-    error::KafkaError,
+    error::{KafkaError, RDKafkaErrorCode},
 };
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 use super::{SinkError, kafka::KafkaSettings};
-use crate::event::Topic;
 
 /// How long topics may take to appear.
 const TOPIC_TIMEOUT: Duration = Duration::from_secs(30);
@@ -39,9 +39,21 @@ pub(super) fn base_config(settings: &KafkaSettings) -> ClientConfig {
     config
 }
 
+/// A topic as it should be, if it does not exist yet.
+pub(super) struct TopicPlan<'a> {
+    pub(super) name: &'a str,
+    pub(super) num_partitions: i32,
+    /// Kafka's settings of the topic.
+    pub(super) config: &'a BTreeMap<String, String>,
+}
+
 /// Creates the topics that the cluster does not list. A broker that cannot create topics on request may still make them when
-/// they are first asked for, so a refusal is no error here; the embedded broker has them from its start.
-pub(super) fn create_missing_topics(settings: &KafkaSettings) -> Result<(), SinkError> {
+/// they are first asked for, so a refusal is no error here unless `must_hold`; the embedded broker has its from its start.
+pub(super) fn create_missing_topics(
+    settings: &KafkaSettings,
+    plans: &[TopicPlan<'_>],
+    must_hold: bool,
+) -> Result<(), SinkError> {
     let admin: AdminClient<DefaultClientContext> =
         base_config(settings).create().map_err(|source| refused(&settings.servers, source))?;
     let Ok(metadata) = admin.inner().fetch_metadata(None, TOPIC_TIMEOUT) else {
@@ -49,36 +61,50 @@ pub(super) fn create_missing_topics(settings: &KafkaSettings) -> Result<(), Sink
         return Ok(());
     };
     let exists = |name: &str| metadata.topics().iter().any(|topic| topic.name() == name);
-    let missing: Vec<NewTopic<'_>> = Topic::ALL
-        .iter()
-        .filter(|topic| !exists(topic.name()))
-        .map(|topic| {
-            let replication = TopicReplication::Fixed(settings.replication);
-            NewTopic::new(topic.name(), settings.num_partitions, replication)
-        })
-        .collect();
+    let missing = plans.iter().filter(|plan| !exists(plan.name)).map(|plan| {
+        let replication = TopicReplication::Fixed(settings.replication);
+        let topic = NewTopic::new(plan.name, plan.num_partitions, replication);
+        plan.config.iter().fold(topic, |topic, (key, value)| topic.set(key, value))
+    });
+    let missing: Vec<NewTopic<'_>> = missing.collect();
     if missing.is_empty() {
         return Ok(());
     }
     let options = AdminOptions::new().request_timeout(Some(REQUEST_TIMEOUT));
+    let refusal = |source| match must_hold {
+        true => Err(SinkError::KafkaRequest {
+            action: "create the topics as asked",
+            servers: settings.servers.clone(),
+            source: Box::new(source),
+        }),
+        false => Ok(()),
+    };
     match futures::executor::block_on(admin.create_topics(&missing, &options)) {
         Ok(results) => {
             for result in results {
                 match result {
                     Ok(topic) => debug!(topic, "created topic"),
-                    Err((topic, code)) => debug!(topic, %code, "topic was not created"),
+                    // Somebody else was faster.
+                    Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
+                    Err((topic, code)) => {
+                        debug!(topic, %code, "topic was not created");
+                        refusal(KafkaError::AdminOp(code))?;
+                    }
                 }
             }
+            Ok(())
         }
-        Err(error) => debug!(%error, "the broker does not create topics on request"),
+        Err(error) => {
+            debug!(%error, "the broker does not create topics on request");
+            refusal(error)
+        }
     }
-    Ok(())
 }
 
 /// Waits until a topic has partitions; returns how many.
 pub(super) fn await_topic<C: ClientContext>(
     client: &Client<C>,
-    topic: Topic,
+    topic: &str,
     servers: &str,
     stop: &CancellationToken,
 ) -> Result<i32, SinkError> {
@@ -88,9 +114,9 @@ pub(super) fn await_topic<C: ClientContext>(
         if stop.is_cancelled() {
             return Err(SinkError::Stopped);
         }
-        match client.fetch_metadata(Some(topic.name()), Duration::from_secs(3)) {
+        match client.fetch_metadata(Some(topic), Duration::from_secs(3)) {
             Ok(metadata) => {
-                let found = metadata.topics().iter().find(|found| found.name() == topic.name());
+                let found = metadata.topics().iter().find(|found| found.name() == topic);
                 let count = found.map_or(0, |found| found.partitions().len());
                 if count > 0 {
                     return Ok(i32::try_from(count).unwrap_or(i32::MAX));
@@ -100,6 +126,6 @@ pub(super) fn await_topic<C: ClientContext>(
         }
         thread::sleep(Duration::from_millis(100));
     }
-    let (topic, servers, seconds) = (topic.name(), servers.to_owned(), TOPIC_TIMEOUT.as_secs());
+    let (topic, servers, seconds) = (topic.to_owned(), servers.to_owned(), TOPIC_TIMEOUT.as_secs());
     Err(SinkError::TopicUnavailable { topic, servers, seconds, source: last })
 }
