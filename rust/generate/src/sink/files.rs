@@ -1,4 +1,4 @@
-//! Files: `<topic>.jsonl` in a folder, one event a line.
+//! Files: `<topic>.jsonl` in a folder, one record a line, whatever the record.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -85,7 +85,9 @@ fn failed(path: &Path, source: std::io::Error) -> SinkError {
 impl Sink for FileSink {
     fn write(&mut self, record: &Record<'_>) -> Result<(), SinkError> {
         let (path, file) = &mut self.files[record.topic as usize];
-        file.write_all(record.value).map_err(|source| failed(path, source))
+        let value = record.value.unwrap_or_default();
+        let end: &[u8] = if value.ends_with(b"\n") { b"" } else { b"\n" };
+        file.write_all(value).and_then(|()| file.write_all(end)).map_err(|source| failed(path, source))
     }
 
     fn idle(&mut self, wait: Duration) -> Result<(), SinkError> {
@@ -121,7 +123,7 @@ mod tests {
         let value = b"{}\n";
         let write = |overwrite| -> Result<(), SinkError> {
             let mut sink = FileSink::create(folder.path(), overwrite)?;
-            sink.write(&Record { topic: Topic::Auth, key: None, value })?;
+            sink.write(&Record { topic: Topic::Auth, key: None, value: Some(value), run_id: None })?;
             sink.finish()
         };
 
