@@ -4,8 +4,8 @@
 //! * The same seed, run and plan give the same deliveries, and which records a case hits does not depend on the other cases.
 //! * A run with faults is the run without them plus exactly the listed differences: every event of the run is delivered once
 //!   as an event (in another form or later where a listed fault says so), and everything else is listed.
-//! * An event is altered by one case at most, the first in the order of the catalogue. What is added beside an event is made
-//!   from the event as it was. A second delivery has the bytes of the first.
+//! * An event is altered by one case at most, the first in the order of the catalogue. A second delivery has the bytes of the
+//!   first; whatever else is added beside an event is made from the event as it was.
 //! * It holds late events and second deliveries only.
 //!
 //! It knows nothing of how events are made: it sees records in order, and yields records in order.
@@ -14,6 +14,7 @@ mod damage;
 pub mod edit;
 mod held;
 pub mod identity;
+mod inject;
 pub mod kinds;
 pub mod list;
 pub mod plan;
@@ -21,11 +22,11 @@ mod queue;
 mod twin;
 
 use self::{
-    damage::{Value, damage},
     identity::{EventFacts, FactReader},
-    kinds::{Effect, Fate, Kind, Variant},
+    inject::plain,
+    kinds::{Fate, Kind, Variant},
     plan::{Plan, Wanted},
-    queue::{Entry, Queue},
+    queue::Queue,
 };
 pub use held::Held;
 pub use twin::Twin;
@@ -35,8 +36,6 @@ use crate::{
     rng::{Dice, Purpose},
 };
 
-/// A second delivery comes at most this many records after the first.
-const MAX_COPY_DELAY_RECORDS: usize = 2_000;
 /// A late event comes between these many milliseconds of event time after its place; the logarithm is uniform.
 const LATE_MS: (f64, f64) = (60_000.0, 26.0 * 3_600_000.0);
 
@@ -192,7 +191,7 @@ impl Stage {
         let mut hits = self.hits(record, number).peekable();
         if hits.peek().is_none() {
             drop(hits);
-            deliver(&Delivery { role: Role::Event, faults: &[], ..plain(record) })?;
+            deliver(&plain(record))?;
         } else {
             let hits: Vec<Hit> = hits.collect();
             self.pass_hit(record, number, &hits, deliver)?;
@@ -232,116 +231,6 @@ impl Stage {
             armed.hit(place).map(|variant| Hit { armed: index, variant })
         })
     }
-
-    fn pass_hit<E>(
-        &mut self,
-        record: &Passing<'_>,
-        number: u64,
-        hits: &[Hit],
-        deliver: &mut dyn FnMut(&Delivery<'_>) -> Result<(), E>,
-    ) -> Result<(), E> {
-        let Some(event) = self.reader.read(record.topic, record.value) else {
-            return deliver(&Delivery { role: Role::Event, faults: &[], ..plain(record) });
-        };
-        let mut faults = Vec::new();
-        let altered = self.alter(record, &event, number, hits, &mut faults);
-        let value = altered.as_deref().unwrap_or(record.value);
-        let row_id = faults.first().and_then(|fault: &Fault| fault.row_id.clone());
-        let late = hits.iter().find(|hit| hit.variant.effect == Effect::Late);
-        if let Some(hit) = late {
-            let delay = self.armed[hit.armed].delay_ms(number);
-            let detail = Some(format!("{:.1} min late", delay as f64 / 60_000.0));
-            let row_id = row_id.clone().unwrap_or_else(|| event.event_id(&self.run_id));
-            faults.push(Fault { detail, ..self.fault(hit, &event, Some(row_id)) });
-            let (topic, key, role, due) = (record.topic, record.key, Role::Event, record.ts_ms + delay);
-            self.late.push(Entry { due, original: number, topic, key, value, role, faults });
-        } else {
-            deliver(&Delivery { role: Role::Event, value: Some(value), faults: &faults, ..plain(record) })?;
-        }
-        for hit in hits.iter().filter(|hit| hit.variant.effect == Effect::Added) {
-            if self.armed[hit.armed].wanted.kind.id != "D19" {
-                self.add(record, &event, number, hit, deliver)?;
-            } else if late.is_none() {
-                let row_id = row_id.clone().unwrap_or_else(|| event.event_id(&self.run_id));
-                let faults = vec![self.fault(hit, &event, Some(row_id))];
-                let delay = self.armed[hit.armed].details.below(number, MAX_COPY_DELAY_RECORDS) as u64;
-                let due = (self.num_passed + delay).cast_signed();
-                let (topic, key, role) = (record.topic, record.key, Role::Copy);
-                self.copies.push(Entry { due, original: number, topic, key, value, role, faults });
-            }
-        }
-        Ok(())
-    }
-
-    /// Returns the event in another form, and lists why, if any hit does that.
-    fn alter(
-        &self,
-        record: &Passing<'_>,
-        event: &EventFacts,
-        number: u64,
-        hits: &[Hit],
-        faults: &mut Vec<Fault>,
-    ) -> Option<Vec<u8>> {
-        for hit in hits.iter().filter(|hit| hit.variant.effect == Effect::Altered) {
-            let Some(Value::Bytes(value)) = self.damaged(record, number, hit) else { continue };
-            let facts = match hit.variant.fate {
-                Fate::OtherRow => self.reader.read(record.topic, &value)?,
-                _ => event.clone(),
-            };
-            faults.push(self.fault(hit, event, Some(facts.event_id(&self.run_id))));
-            return Some(value);
-        }
-        None
-    }
-
-    /// Delivers what a hit adds.
-    fn add<E>(
-        &self,
-        record: &Passing<'_>,
-        event: &EventFacts,
-        number: u64,
-        hit: &Hit,
-        deliver: &mut dyn FnMut(&Delivery<'_>) -> Result<(), E>,
-    ) -> Result<(), E> {
-        let armed = &self.armed[hit.armed];
-        let plain = Delivery { role: Role::Extra, ..plain(record) };
-        if !armed.is_by_session() {
-            let Some(value) = self.damaged(record, number, hit) else { return Ok(()) };
-            let value = match &value {
-                Value::Bytes(bytes) => Some(&bytes[..]),
-                Value::Tombstone => None,
-            };
-            return deliver(&Delivery { value, faults: &[self.fault(hit, event, None)], ..plain });
-        }
-        if hit.variant.fate == Fate::Row {
-            let fault = self.fault(hit, event, Some(event.event_id(&self.run_id)));
-            return deliver(&Delivery { faults: &[fault], ..plain });
-        }
-        let twin = &armed.twin;
-        let Some(told) = twin.tell(record.value) else { return Ok(()) };
-        let facts = EventFacts { ts_ms: event.ts_ms + twin.shift_ms, ..event.clone() };
-        let fault = Fault {
-            detail: Some(format!("run {}, {} ms later", twin.run_id, twin.shift_ms)),
-            ..self.fault(hit, event, Some(facts.event_id(&twin.run_id)))
-        };
-        let run_id = Some(twin.run_id.as_str());
-        deliver(&Delivery { value: Some(&told), run_id, faults: &[fault], ..plain })
-    }
-
-    fn damaged(&self, record: &Passing<'_>, number: u64, hit: &Hit) -> Option<Value> {
-        let armed = &self.armed[hit.armed];
-        if armed.wanted.kind.id == "D20" && record.ts_ms < self.drift_at_ms {
-            return None;
-        }
-        let pick = armed.details.at(number);
-        damage(armed.wanted.kind, hit.variant, record.topic, record.value, pick)
-    }
-
-    fn fault(&self, hit: &Hit, event: &EventFacts, row_id: Option<String>) -> Fault {
-        let kind = self.armed[hit.armed].wanted.kind;
-        let event_id = event.event_id(&self.run_id);
-        Fault { kind, variant: hit.variant, event: event.clone(), event_id, row_id, detail: None }
-    }
 }
 
 impl Armed {
@@ -358,11 +247,6 @@ impl Armed {
         let (least, most) = LATE_MS;
         (least * (most / least).powf(self.details.unit(number))) as i64
     }
-}
-
-fn plain<'a>(record: &Passing<'a>) -> Delivery<'a> {
-    let Passing { topic, key, value, .. } = *record;
-    Delivery { topic, key, value: Some(value), run_id: None, role: Role::Event, faults: &[] }
 }
 
 impl queue::Waiting {

@@ -6,7 +6,11 @@ use std::{
 use arrow::array::{Array, AsArray};
 use streamify_core::{DecodeOptions, Decoder, Record, contract};
 
-use super::{kinds::Cause, *};
+use super::{
+    inject::MAX_COPY_DELAY_RECORDS,
+    kinds::{Cause, Effect},
+    *,
+};
 use crate::{
     profile::Profile,
     simulation::{Settings, Simulation},
