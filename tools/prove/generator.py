@@ -63,8 +63,8 @@ def generator(*arguments: str, folder: Path, environment: Mapping[str, str] | No
             else:
                 time.sleep(LOOK_EVERY)
     wall, cpu = time.monotonic() - started, usage.ru_utime + usage.ru_stime
-    texts = (path.read_text(encoding="utf-8", errors="replace") for path in (out, error))
-    return Done(process.returncode, *texts, wall, cpu, peak)
+    said, complained = (path.read_text(encoding="utf-8", errors="replace") for path in (out, error))
+    return Done(process.returncode, said, complained, wall, cpu, peak)
 
 
 def made(*arguments: str, folder: Path, environment: Mapping[str, str] | None = None) -> Done:

@@ -15,7 +15,7 @@ CASES: tuple[tuple[str, tuple[str, ...], str], ...] = (
     ("three of start, end and days", ("--start", "2026-02-23", "--end", "2026-02-24", "--days", "1"), "one too many"),
     ("an end before the start", ("--start", "2026-02-24", "--end", "2026-02-23"), "is not before the end"),
     ("a time that is none", ("--start", "yesterday"), "`yesterday` is not a time"),
-    ("negative days", ("--days", "-1"), "--days"),
+    ("negative days", ("--days=-1",), "`--days`: -1 is not between"),
     ("speed 0", ("--speed", "0"), "`--speed`: 0 is not above 0"),
     ("a rate above 1", ("--fault", "D19=2"), "the rate of `D19` is `2`"),
     ("an unknown fault", ("--fault", "D99"), "`D99` is not one of"),
@@ -23,7 +23,11 @@ CASES: tuple[tuple[str, tuple[str, ...], str], ...] = (
     ("a fault nobody can inject", ("--fault", "D18"), "only a broker that lost its state"),
     ("duplicates said twice", ("--fault", "all", "--duplicates", "0.1"), "leave one out"),
     ("a truth of a run that may be cut", ("--truth", "truth", "--checkpoint", "state"), "--checkpoint"),
-    ("a Kafka option without a value", ("--kafka-option", "linger", "--bootstrap-servers", "localhost:1"), "`linger` is not key=value"),
+    (
+        "a Kafka option without a value",
+        ("--kafka-option", "linger", "--bootstrap-servers", "localhost:1"),
+        "`linger` is not key=value",
+    ),
     ("no destination", (), "no destination"),
     ("a profile that is nowhere", ("--profile", "nowhere.toml"), "nowhere.toml"),
 )
@@ -46,7 +50,8 @@ UNLOADABLE = """{"alpha": 15.0, "beta": 28800.0, "session-gap": 300,
 def run(folder: Path) -> Iterator[Claim]:
     """Asks for each thing that cannot be."""
     for what, arguments, names in CASES:
-        destination = () if what == "no destination" else ("--out", str(folder / "out"))
+        is_elsewhere = what == "no destination" or "--bootstrap-servers" in arguments
+        destination = () if is_elsewhere else ("--out", str(folder / "out"))
         yield _claim(folder, what, ("run", *destination, *arguments), names)
     text = generator("profile", folder=folder).out
     for what, old, new, names in PROFILES:
@@ -55,12 +60,18 @@ def run(folder: Path) -> Iterator[Claim]:
         yield _claim(folder, f"a profile with {what}", ("run", "--out", str(folder / "out"), "--profile", str(path)), names)
     path = folder / "unloadable.json"
     path.write_text(UNLOADABLE, encoding="utf-8")
-    yield _claim(folder, "an Eventsim configuration of unknown states", ("run", "--out", str(folder / "out"), "--profile", str(path)), "premium")
+    yield _claim(
+        folder,
+        "an Eventsim configuration of unknown states",
+        ("run", "--out", str(folder / "out"), "--profile", str(path)),
+        "premium",
+    )
 
 
 def _claim(folder: Path, what: str, arguments: tuple[str, ...], names: str) -> Claim:
     done = generator(*arguments, folder=folder)
     is_clear = done.code == BAD_SETTINGS and names in done.error and "panicked" not in done.error
-    said = done.error.strip().splitlines()
-    figure = f"exit {done.code}: {said[0][:70] if said else 'nothing'}"
+    said = done.error.strip().splitlines() or ["nothing"]
+    line = next((line for line in said if names in line), said[0]).strip()
+    figure = f"exit {done.code}: {line[:70]}"
     return Claim(f"options: {what}", figure, f"exit {BAD_SETTINGS}, naming {names!r}", is_clear)

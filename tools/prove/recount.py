@@ -31,7 +31,9 @@ def claims(name: str, out: Path, truth: Path) -> Iterator[Claim]:
     for topic in TOPICS:
         lines, distinct = len(events[topic]), len(_distinct(events[topic]))
         said = topics[topic]
-        yield equal(f"{name}: {topic}: deliveries, distinct events", (lines, distinct), (said["deliveries"], said["distinct_events"]))
+        yield equal(
+            f"{name}: {topic}: deliveries, distinct events", (lines, distinct), (said["deliveries"], said["distinct_events"])
+        )
     pages = list(_distinct(events["page_view_events"]).values())
     found, known = _sessions(pages)
     said_sessions = rows(truth, "sessions")
@@ -42,7 +44,11 @@ def claims(name: str, out: Path, truth: Path) -> Iterator[Claim]:
     yield equal(f"{name}: sessions with another user than their events name", wrong, 0)
     people = {row["session_id"]: row["num_anonymous"] for row in rows(truth, "people")}
     anonymous = {session: cells[5] for session, cells in found.items() if cells[5]}
-    yield equal(f"{name}: sessions with anonymous events, and those that differ", (len(anonymous), _differing(anonymous, people)), (len(people), 0))
+    yield equal(
+        f"{name}: sessions with anonymous events, and those that differ",
+        (len(anonymous), _differing(anonymous, people)),
+        (len(people), 0),
+    )
     yield at_least(f"{name}: people whom no event names, but the truth does", len(people.keys() - known.keys()), 1)
     plays = Counter((event["artist"], event["song"]) for event in _distinct(events["listen_events"]).values())
     said_plays: Counter[tuple[str, str]] = Counter()
@@ -54,7 +60,9 @@ def claims(name: str, out: Path, truth: Path) -> Iterator[Claim]:
         if event["auth"] == "Cancelled":
             churners[int(event["userId"])] = event["ts"]
     said_churners = {row["user_id"]: row["ts_ms"] for row in rows(truth, "churners")}
-    yield equal(f"{name}: churners, and those that differ", (len(churners), _differing(churners, said_churners)), (len(said_churners), 0))
+    yield equal(
+        f"{name}: churners, and those that differ", (len(churners), _differing(churners, said_churners)), (len(said_churners), 0)
+    )
 
 
 def rows(truth: Path, table: str) -> list[dict[str, Any]]:
@@ -78,7 +86,8 @@ def _sessions(pages: list[dict[str, Any]]) -> tuple[dict[int, tuple[int, ...]], 
     by_session: dict[int, list[dict[str, Any]]] = defaultdict(list)
     for event in pages:
         by_session[event["sessionId"]].append(event)
-    found, known = {}, {}
+    found: dict[int, tuple[int, ...]] = {}
+    known: dict[int, int] = {}
     for session, events in by_session.items():
         times = [event["ts"] for event in events]
         users = [int(event["userId"]) for event in events if event.get("userId")]

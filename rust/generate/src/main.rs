@@ -158,9 +158,14 @@ fn generate(args: &RunArgs) -> Result<ExitCode> {
     let (state, before) = resumed.map(|checkpoint| (checkpoint.state, checkpoint.progress)).unzip();
     let delivery = delivery(args, plan, before);
     let mut simulation = Simulation::start(settings, args.conduct(), state);
-    let result = run::run(&mut simulation, &delivery, sink.as_mut(), truth.as_mut(), &stop, &mut |summary| {
-        progress.show(summary)
-    });
+    let result = run::run_with_truth(
+        &mut simulation,
+        &delivery,
+        sink.as_mut(),
+        truth.as_mut(),
+        &stop,
+        &mut |summary| progress.show(summary),
+    );
     progress.clear();
     let summary = result?;
     finish_truth(args, truth, &simulation, &summary)?;

@@ -149,11 +149,25 @@ struct Run<'a> {
     summary: Summary,
 }
 
-/// Runs a simulation into a sink, and what really happened into `truth`. `watch` is called now and then, and while the pace is waited for, with what is done so far.
+/// Runs a simulation into a sink. `watch` is called now and then, and while the pace is waited for, with what is done so far.
 ///
 /// # Errors
 /// Any [`SinkError`] but [`SinkError::Stopped`], which is an outcome.
 pub fn run(
+    simulation: &mut Simulation,
+    delivery: &Delivery,
+    sink: &mut dyn Sink,
+    stop: &CancellationToken,
+    watch: &mut dyn FnMut(&Summary),
+) -> Result<Summary, SinkError> {
+    run_with_truth(simulation, delivery, sink, None, stop, watch)
+}
+
+/// As [`run`], and tells `truth` what really happened.
+///
+/// # Errors
+/// As [`run`]; [`SinkError::Truth`].
+pub fn run_with_truth(
     simulation: &mut Simulation,
     delivery: &Delivery,
     sink: &mut dyn Sink,
@@ -426,7 +440,7 @@ mod tests {
 
     fn run_into(memory: &mut Memory, delivery: &Delivery) -> Summary {
         let stop = memory.stop_after.as_ref().map_or_else(CancellationToken::new, |(_, token)| token.clone());
-        run(&mut simulation(200, 72), delivery, memory, None, &stop, &mut |_| {}).unwrap()
+        run(&mut simulation(200, 72), delivery, memory, &stop, &mut |_| {}).unwrap()
     }
 
     #[test]
@@ -510,15 +524,9 @@ mod tests {
         let mut memory = Memory::default();
         let delivery = Delivery { pace: Pace::Compressed(3_600_000.0), ..Delivery::default() };
 
-        let summary = run(
-            &mut simulation(50, 24),
-            &delivery,
-            &mut memory,
-            None,
-            &CancellationToken::new(),
-            &mut |_| {},
-        )
-        .unwrap();
+        let summary =
+            run(&mut simulation(50, 24), &delivery, &mut memory, &CancellationToken::new(), &mut |_| {})
+                .unwrap();
 
         let simulated_ms = summary.last_ts.unwrap() - summary.start_ms;
         assert!(summary.seconds >= simulated_ms as f64 / 1000.0 / 3_600_000.0);

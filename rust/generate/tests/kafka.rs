@@ -58,7 +58,7 @@ fn kafka(servers: &str, follow: Option<Follow>) -> KafkaSettings {
 fn generate(settings: Settings, kafka: KafkaSettings, delivery: &Delivery) -> Result<Summary, SinkError> {
     let stop = CancellationToken::new();
     let mut sink = KafkaSink::connect(kafka, stop.clone())?;
-    run(&mut Simulation::new(settings), delivery, &mut sink, None, &stop, &mut |_| {})
+    run(&mut Simulation::new(settings), delivery, &mut sink, &stop, &mut |_| {})
 }
 
 /// Returns how many records a run makes.
@@ -80,7 +80,7 @@ fn count(settings: Settings, delivery: &Delivery) -> u64 {
     }
 
     let stop = CancellationToken::new();
-    run(&mut Simulation::new(settings), delivery, &mut Nowhere, None, &stop, &mut |_| {}).unwrap().events
+    run(&mut Simulation::new(settings), delivery, &mut Nowhere, &stop, &mut |_| {}).unwrap().events
 }
 
 /// A consumer of all partitions of all topics, from their beginning.
@@ -144,7 +144,7 @@ fn kafka_holds_the_bytes_that_files_hold() {
     let mut files = FileSink::create(folder.path(), false).unwrap();
     let stop = CancellationToken::new();
     let simulation = &mut Simulation::new(settings(300, 7));
-    run(simulation, &Delivery::default(), &mut files, None, &stop, &mut |_| {}).unwrap();
+    run(simulation, &Delivery::default(), &mut files, &stop, &mut |_| {}).unwrap();
 
     let summary = generate(settings(300, 7), kafka(&servers, None), &Delivery::default()).unwrap();
     let records = read(&consumer(&servers, "any", 2), summary.events as usize, |_| {});

@@ -20,7 +20,7 @@ use streamify_generate::{
     event::Topic,
     faults::plan::Plan,
     profile::Profile,
-    run::{Delivery, Summary, run},
+    run::{Delivery, Summary, run_with_truth},
     simulation::{Settings, Simulation},
     sink::{Record, Sink, SinkError},
     truth::Truth,
@@ -78,7 +78,8 @@ fn generate(words: &[&str], truth: Option<&Path>) -> (Summary, Vec<Delivered>) {
     let mut sink = Memory { run_id: run_id.clone(), records: Vec::new() };
     let mut truth = truth.map(|folder| Truth::create(folder, false, &run_id).unwrap());
     let stop = CancellationToken::new();
-    let summary = run(&mut simulation, &delivery, &mut sink, truth.as_mut(), &stop, &mut |_| {}).unwrap();
+    let summary =
+        run_with_truth(&mut simulation, &delivery, &mut sink, truth.as_mut(), &stop, &mut |_| {}).unwrap();
     if let Some(truth) = truth {
         let songs = &simulation.model().catalogue.songs;
         truth.finish(&|song| &songs[song as usize].json).unwrap();

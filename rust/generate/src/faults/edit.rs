@@ -5,23 +5,15 @@
 
 use std::ops::Range;
 
+use memchr::memmem;
+
 /// Returns where the value of a field stands, quotes included.
 pub fn locate(json: &[u8], name: &str) -> Option<Range<usize>> {
     let pattern = format!("\"{name}\":");
-    let mut from = 1;
-    while let Some(found) = find(&json[from..], pattern.as_bytes()) {
-        let at = from + found;
-        let start = at + pattern.len();
-        if matches!(json[at - 1], b'{' | b',') {
-            return Some(start..start + length(&json[start..]));
-        }
-        from = start;
-    }
-    None
-}
-
-fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
-    haystack.windows(needle.len()).position(|window| window == needle)
+    let is_name = |at: &usize| at.checked_sub(1).is_some_and(|before| matches!(json[before], b'{' | b','));
+    let at = memmem::find_iter(json, pattern.as_bytes()).find(is_name)?;
+    let start = at + pattern.len();
+    Some(start..start + length(&json[start..]))
 }
 
 /// Returns the length of the value that `json` begins with.
