@@ -38,12 +38,13 @@ PROFILES: tuple[tuple[str, str, str, str], ...] = (
     ("no TOML", "[users]", "[users", "line"),
 )
 #: In the manner of the public configuration whose initial states occur nowhere in its transitions.
-UNLOADABLE = """{"alpha": 15.0, "beta": 28800.0, "session-gap": 300,
- "auths": {"Guest": 5, "Logged In": 75}, "levels": {"free": 65, "premium": 35},
- "new-session": [{"auth": "Logged In", "level": "premium", "page": "Home", "weight": 100}],
- "show-user-details": [{"auth": "Logged In", "show": true}],
- "transitions": [{"source": {"page": "Home", "auth": "Guest", "level": "free", "status": 200, "method": "GET"},
-                  "dest": {"page": "Home", "auth": "Guest", "level": "free", "status": 200, "method": "GET"}, "p": 0.5}]}
+UNLOADABLE = """{"alpha": 15.0, "beta": 28800, "session-gap": 300,
+ "auths": [{"auth": "Guest", "weight": 5}, {"auth": "Logged In", "weight": 75}],
+ "levels": [{"level": "free", "weight": 65}, {"level": "premium", "weight": 35}],
+ "new-session": [{"page": "Home", "auth": "Logged In", "level": "premium", "method": "GET", "status": 200, "weight": 100}],
+ "show-user-details": [{"auth": "Guest", "show": false}, {"auth": "Logged In", "show": true}],
+ "transitions": [{"source": {"page": "Home", "auth": "Guest", "level": "free", "method": "GET", "status": 200},
+                  "dest": {"page": "Home", "auth": "Guest", "level": "free", "method": "GET", "status": 200}, "p": 0.5}]}
 """
 
 
