@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tools.prove import recount
+from tools.prove import faulty, recount
 from tools.prove.generator import generator, made, window
 
 pytestmark = pytest.mark.integration
@@ -44,3 +44,9 @@ def test_a_truth_is_not_overwritten(tmp_path: Path) -> None:
     assert again.code == 1
     assert "exists already" in again.error
     assert "--overwrite" in again.error
+
+
+def test_the_worker_makes_of_every_fault_what_the_truth_says(tmp_path: Path) -> None:
+    short = [claim for claim in faulty.run(tmp_path, users=600, seed=4) if not claim.holds]
+
+    assert short == []

@@ -9,7 +9,7 @@ import duckdb
 
 from dagster_project.lib.paths import find_binary
 from tools.prove.claims import Claim, at_least, equal
-from tools.prove.generator import TOPICS, made, window
+from tools.prove.generator import TOPICS, clean_environment, made, window
 from tools.prove.tables import DEAD_LETTERS, open_catalog
 from tools.stack import Stack, StackOptions
 
@@ -35,7 +35,7 @@ def run(folder: Path, users: int, seed: int) -> Iterator[Claim]:
         made(*window(users, 14, seed), *faults, *destination, folder=folder)
         with (folder / "worker.log").open("wb") as log:
             command = [str(find_binary("streamify-stream", os.environ)), "--until", "caught-up"]
-            code = subprocess.run(command, env=os.environ | environment, stdout=log, stderr=log, check=False).returncode
+            code = subprocess.run(command, env=clean_environment() | environment, stdout=log, stderr=log, check=False).returncode
         yield equal("faults: exit code of the worker", code, 0)
         yield from _compare(_load(environment, folder / "truth"))
 

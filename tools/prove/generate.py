@@ -14,6 +14,7 @@ from dagster_project.lib.paths import find_binary
 from tools.prove import faulty, options, recount
 from tools.prove.claims import Claim, at_least, at_most, equal
 from tools.prove.generator import different_files, generator, made, window
+from tools.stack import Stack, StackOptions
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,8 @@ class Size:
     bytes: int
     #: listeners for the speed, over four weeks
     speed: int
+    #: listeners for the speed into Kafka, over four weeks
+    kafka: int
     #: listeners for the memory, over a day
     memory: int
     #: listeners of the faulty run, over two weeks
@@ -34,8 +37,8 @@ class Size:
 
 
 SIZES = {
-    "small": Size(example=5_000, engagement=1_500, bytes=1_000, speed=20_000, memory=100_000, faulty=1_000),
-    "full": Size(example=20_000, engagement=8_000, bytes=10_000, speed=100_000, memory=1_000_000, faulty=8_000),
+    "small": Size(example=5_000, engagement=1_500, bytes=1_000, speed=20_000, kafka=15_000, memory=100_000, faulty=1_000),
+    "full": Size(example=20_000, engagement=8_000, bytes=10_000, speed=100_000, kafka=30_000, memory=1_000_000, faulty=8_000),
 }
 #: Tests of the state machine and of walked sessions: exact expectations of the absorbing chain.
 CHAIN_TESTS = 4
@@ -120,6 +123,10 @@ def _speed(folder: Path, size: Size, seed: int) -> Iterator[Claim]:
     yield at_least(
         "speed: events per CPU second of one core, bytes into a file sink", round(speed["events_per_cpu_second"]), 1_500_000
     )
+    with Stack(folder / "stack", StackOptions(only=("kafka",))) as stack:
+        servers = stack.environment()["KAFKA_BOOTSTRAP_SERVERS"]
+        done = made(*window(size.kafka, 28, seed), "--bootstrap-servers", servers, "--compression", "zstd", folder=folder)
+    yield at_least("speed: events per second into real Kafka, zstd", round(done.answer["events_per_second"]), 600_000)
     for users, limit in ((10_000, 128), (size.memory, 1_024)):
         done = made(*window(users, 1, seed), "--out", str(folder / f"{users}"), folder=folder)
         shutil.rmtree(folder / f"{users}")

@@ -17,7 +17,7 @@ TOPICS = ("auth_events", "listen_events", "page_view_events", "status_change_eve
 #: Between two looks at the memory of a running process, in seconds.
 LOOK_EVERY = 0.02
 #: Settings of the caller's shell that would change a run.
-FOREIGN_PREFIXES = ("STREAMIFY_", "KAFKA_")
+FOREIGN_PREFIXES = ("STREAMIFY_", "KAFKA_", "POLARIS_", "AWS_")
 
 
 @dataclass(frozen=True)
@@ -41,16 +41,20 @@ class Done:
         return made
 
 
+def clean_environment() -> dict[str, str]:
+    """Returns the environment without the settings of this project and of what it talks to."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(FOREIGN_PREFIXES)}
+
+
 def generator(*arguments: str, folder: Path, environment: Mapping[str, str] | None = None) -> Done:
     """Runs `streamify-generate` to its end; `folder` takes what it prints."""
-    clean = {name: value for name, value in os.environ.items() if not name.startswith(FOREIGN_PREFIXES)}
-    clean["STREAMIFY_HOME"] = str(folder / "home")
+    settings = clean_environment() | {"STREAMIFY_HOME": str(folder / "home")} | dict(environment or {})
     out, error = folder / "generator.out", folder / "generator.err"
     started = time.monotonic()
     with out.open("wb") as out_file, error.open("wb") as error_file:
         process = subprocess.Popen(
             [str(find_binary("streamify-generate", os.environ)), *arguments],
-            env=clean | dict(environment or {}),
+            env=settings,
             stdout=out_file,
             stderr=error_file,
         )
