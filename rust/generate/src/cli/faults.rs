@@ -10,19 +10,18 @@ use crate::{faults::plan::Plan, simulation::ENDLESS};
 
 /// What goes wrong, and where the truth is written.
 #[derive(Clone, Debug, Default, Args)]
-#[command(next_help_heading = "Faults and truth")]
 pub struct FaultArgs {
     /// Make the stream dirty, repeatable: `D19=0.02`, `D15.cut=0.01`, `all`, `all=0.01`; `streamify-generate faults` lists them
-    #[arg(long = "fault", value_name = "FAULT[=PART]")]
+    #[arg(long = "fault", value_name = "FAULT[=PART]", help_heading = "Faults and truth")]
     pub faults: Vec<String>,
     /// Deliver this part of the records twice, byte for byte, a little later: 0.02 is 2 %; the same as `--fault D19=PART`
-    #[arg(long, value_name = "PART")]
+    #[arg(long, value_name = "PART", help_heading = "Faults and truth")]
     pub duplicates: Option<f64>,
     /// When the schema drift of D20 begins [default: the middle of the window; its start if it has no end]
-    #[arg(long, value_name = "TIME")]
+    #[arg(long, value_name = "TIME", help_heading = "Faults and truth")]
     pub drift_at: Option<String>,
     /// Write what really happened into this folder, as Parquet files; a run that is cut and resumed has none
-    #[arg(long, value_name = "DIR", conflicts_with = "checkpoint")]
+    #[arg(long, value_name = "DIR", conflicts_with = "checkpoint", help_heading = "Faults and truth")]
     pub truth: Option<PathBuf>,
 }
 
