@@ -13,7 +13,7 @@ from pathlib import Path
 from dagster_project.lib.paths import find_binary
 from tools.prove import faulty, options, recount
 from tools.prove.claims import Claim, at_least, at_most, equal
-from tools.prove.generator import different_files, generator, made, window
+from tools.prove.generator import different_files, generator, killed, made, window
 from tools.stack import Stack, StackOptions
 
 
@@ -114,6 +114,13 @@ def _bytes(folder: Path, users: int, seed: int) -> Iterator[Claim]:
     last = made(*arguments, *cuts, "--threads", "3", folder=folder).answer
     yield equal("bytes: topics that differ after three cuts", _shown(different_files(folder / "one", folder / "cut")), "none")
     yield equal("bytes: events counted by the resumed run", last["events"], whole["events"])
+
+    slowly = ["--max-eps", str(whole["events"] // 4), "--checkpoint-interval", "100ms", "--threads", "2"]
+    deaths = ["--checkpoint", str(folder / "killed-checkpoint"), "--out", str(folder / "killed")]
+    kills = sum(killed(*arguments, *deaths, *slowly, folder=folder, after=after) for after in (0.7, 0.9, 0.6))
+    made(*arguments, *deaths, folder=folder)
+    yield at_least("bytes: times the generator was killed with SIGKILL", kills, 3)
+    yield equal("bytes: topics that differ after the kills", _shown(different_files(folder / "one", folder / "killed")), "none")
 
 
 def _speed(folder: Path, size: Size, seed: int) -> Iterator[Claim]:

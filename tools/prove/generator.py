@@ -71,6 +71,19 @@ def generator(*arguments: str, folder: Path, environment: Mapping[str, str] | No
     return Done(process.returncode, said, complained, wall, cpu, peak)
 
 
+def killed(*arguments: str, folder: Path, after: float) -> bool:
+    """Runs `streamify-generate` and kills it with SIGKILL after some seconds; returns whether it was still running."""
+    command = [str(find_binary("streamify-generate", os.environ)), *arguments]
+    with (folder / "generator.err").open("wb") as log:
+        process = subprocess.Popen(command, env=clean_environment(), stdout=log, stderr=log)
+        try:
+            # The moment is the experiment here, not something to wait for.
+            process.wait(timeout=after)
+        except subprocess.TimeoutExpired:
+            process.kill()
+    return process.wait() < 0
+
+
 def made(*arguments: str, folder: Path, environment: Mapping[str, str] | None = None) -> Done:
     """As `generator`, for runs that must succeed.
 

@@ -19,7 +19,7 @@ mod transactions;
 pub use part::Compression;
 pub use transactions::Transactions;
 
-use std::{path::PathBuf, time::Duration};
+use std::{borrow::Cow, path::PathBuf, time::Duration};
 
 use rdkafka::error::KafkaError;
 
@@ -36,6 +36,14 @@ pub struct Record<'a> {
     pub value: Option<&'a [u8]>,
     /// The run that tells it, where that is not the sink's own; files leave it out.
     pub run_id: Option<&'a str>,
+}
+
+impl<'a> Record<'a> {
+    /// Returns the value as a line of a file, whatever it is: with a newline at its end; a tombstone is an empty line.
+    pub fn line(&self) -> Cow<'a, [u8]> {
+        let value = self.value.unwrap_or_default();
+        if value.ends_with(b"\n") { Cow::Borrowed(value) } else { Cow::Owned([value, b"\n"].concat()) }
+    }
 }
 
 /// A destination of records.

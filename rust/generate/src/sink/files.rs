@@ -85,9 +85,7 @@ fn failed(path: &Path, source: std::io::Error) -> SinkError {
 impl Sink for FileSink {
     fn write(&mut self, record: &Record<'_>) -> Result<(), SinkError> {
         let (path, file) = &mut self.files[record.topic as usize];
-        let value = record.value.unwrap_or_default();
-        let end: &[u8] = if value.ends_with(b"\n") { b"" } else { b"\n" };
-        file.write_all(value).and_then(|()| file.write_all(end)).map_err(|source| failed(path, source))
+        file.write_all(&record.line()).map_err(|source| failed(path, source))
     }
 
     fn idle(&mut self, wait: Duration) -> Result<(), SinkError> {
@@ -116,6 +114,20 @@ impl Sink for FileSink {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_record_is_one_line() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut sink = FileSink::create(folder.path(), false).unwrap();
+        let values: [Option<&[u8]>; 4] = [Some(b"{}\n"), Some(b"{}"), Some(b""), None];
+
+        for value in values {
+            sink.write(&Record { topic: Topic::Auth, key: None, value, run_id: None }).unwrap();
+        }
+        sink.finish().unwrap();
+
+        assert_eq!(fs::read(folder.path().join("auth_events.jsonl")).unwrap(), b"{}\n{}\n\n\n");
+    }
 
     #[test]
     fn existing_files_are_not_overwritten_unless_asked() {
