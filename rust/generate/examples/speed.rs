@@ -78,7 +78,7 @@ fn failed(source: io::Error) -> SinkError {
 
 impl Sink for Null {
     fn write(&mut self, record: &Record<'_>) -> Result<(), SinkError> {
-        self.0[record.topic as usize].write_all(record.value).map_err(failed)
+        self.0[record.topic as usize].write_all(record.value.unwrap_or_default()).map_err(failed)
     }
 
     fn idle(&mut self, _: Duration) -> Result<(), SinkError> {

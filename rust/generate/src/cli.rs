@@ -1,6 +1,7 @@
 //! The command line, and what its values mean together.
 
 mod eventsim;
+mod faults;
 mod kafka;
 mod output;
 mod pacing;
@@ -18,6 +19,7 @@ use streamify_runtime::settings::{parse_bytes, parse_duration};
 pub use self::{kafka::KafkaOptions, output::OutputArgs, stats::StatsArgs};
 use crate::run::Key;
 pub use eventsim::EventsimArgs;
+pub use faults::FaultArgs;
 pub use pacing::PacingArgs;
 pub use people::PeopleArgs;
 pub use window::{Wanted, Window, show_time};
@@ -49,6 +51,8 @@ Examples:
     streamify-generate run --users 100000 --days 90 --speed 1440
   How close is it to real streams?
     streamify-generate stats events
+  Dirty, with the truth beside it:
+    streamify-generate run --fault all --fault D19=0.05 --truth truth --out events
   A profile of your own:
     streamify-generate profile example > mine.toml
     streamify-generate run --profile mine.toml --out events";
@@ -80,6 +84,8 @@ pub enum Command {
     /// statistic with its reference, tolerance and verdict. Topics are read up to the end they have at the start. Exit code 1
     /// if one is outside its tolerance. A set of files is taken for one run; in topics runs are told apart by the header run_id.
     Stats(Box<StatsArgs>),
+    /// List the faults that a run can be given, and what must become of each downstream
+    Faults,
     /// Print a built-in profile, to copy and change
     Profile {
         /// Its name; the format is described in its first lines
@@ -188,7 +194,7 @@ pub struct RunArgs {
     /// Simulated seconds per second: 1 is real time, 1440 a day a minute [default: as fast as possible]
     #[arg(long, env = "STREAMIFY_SPEED", value_name = "FACTOR", help_heading = "Time")]
     pub speed: Option<f64>,
-    /// Stop after this many records, duplicates not counted
+    /// Stop after this many events; what faults add is not counted
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..), value_name = "COUNT", help_heading = "Time")]
     pub max_events: Option<u64>,
     /// Continuous mode, rate cap, threads, checkpoint
@@ -198,8 +204,8 @@ pub struct RunArgs {
     /// Write listen_events.jsonl etc. into this folder instead of Kafka; `-`: to standard output, {"topic":…,"key":…,"value":…} a line
     #[arg(long, value_name = "DIR", help_heading = "Destination")]
     pub out: Option<PathBuf>,
-    /// Overwrite files that exist
-    #[arg(long, requires = "out", help_heading = "Destination")]
+    /// Overwrite files that exist, those of --truth too
+    #[arg(long, help_heading = "Destination")]
     pub overwrite: bool,
     /// Kafka brokers as host:port, separated by commas [default: the embedded broker under STREAMIFY_HOME]
     #[arg(
@@ -228,9 +234,9 @@ pub struct RunArgs {
     /// Message key
     #[arg(long, value_enum, default_value_t = Key::None, value_name = "KEY", help_heading = "Destination")]
     pub key: Key,
-    /// Deliver this part of the records twice, byte for byte, a little later: 0.02 is 2 %
-    #[arg(long, default_value_t = 0.0, value_name = "PART", help_heading = "Destination")]
-    pub duplicates: f64,
+    /// What goes wrong, and the truth
+    #[command(flatten)]
+    pub faults: FaultArgs,
 
     /// Consumer group of the reader to wait for [default: with the embedded broker STREAMIFY_GROUP_ID or `streamify`, else nobody]
     #[arg(long, value_name = "GROUP", help_heading = "Reader")]
@@ -262,9 +268,6 @@ impl RunArgs {
     /// # Errors
     /// Names the flag and what it expects.
     pub fn check(&self) -> Result<()> {
-        if !(0.0..=1.0).contains(&self.duplicates) {
-            bail!("invalid `--duplicates`: {} is not between 0 and 1", self.duplicates);
-        }
         if let Some(speed) = self.speed
             && !(speed > 0.0 && speed.is_finite())
         {
@@ -298,7 +301,6 @@ mod tests {
     fn numbers_out_of_range_name_the_flag() {
         let check = |words: &[&str]| run_args(words).check().unwrap_err().to_string();
 
-        assert_eq!(check(&["--duplicates", "2"]), "invalid `--duplicates`: 2 is not between 0 and 1");
         assert_eq!(check(&["--speed", "0"]), "invalid `--speed`: 0 is not above 0");
         assert_eq!(check(&["--speed", "NaN"]), "invalid `--speed`: NaN is not above 0");
         assert_eq!(check(&["--max-eps", "0"]), "invalid `--max-eps`: 0 is not above 0");

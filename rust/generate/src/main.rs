@@ -6,6 +6,7 @@ mod stats_command;
 
 use std::{
     error::Error,
+    fs,
     io::{self, Write},
     process::ExitCode as ProcessExitCode,
 };
@@ -17,12 +18,14 @@ use streamify_generate::{
     catalogue::{TrackFile, TrackFileError},
     checkpoint::{Checkpoint, CheckpointError},
     cli::{BrokerCommand, Cli, Command, RunArgs, Window, show_time},
+    faults::{self, plan::Plan},
     process,
     profile::{BUILTIN, Profile, ProfileError},
     run::{self, Delivery, Keep},
     simulation::Simulation,
     sink::SinkError,
     stats::input::InputError,
+    truth::Truth,
 };
 use streamify_runtime::{ExitCode, LogFormat, init_telemetry, report, shutdown_token};
 use tracing::{info, warn};
@@ -107,6 +110,7 @@ fn start(cli: Cli) -> Result<ExitCode> {
         Command::Run(args) => generate(&args),
         Command::Stats(args) => stats_command::stats(&args),
         Command::Broker { command } => broker(command),
+        Command::Faults => print(&faults::list::text()),
         Command::Profile { name } => {
             let text = BUILTIN.iter().find(|(builtin, _)| *builtin == name).map(|(_, text)| *text);
             // Loading gives the error that lists what there is.
@@ -146,16 +150,25 @@ fn generate(args: &RunArgs) -> Result<ExitCode> {
     }
     let stop = shutdown_token()?;
     let mark = resumed.as_ref().map(|checkpoint| &checkpoint.sink);
+    let plan = args.faults.plan(window, now_ms).map_err(bad_settings)?;
+    let mut truth = truth(args, &settings.run_id())?;
     let (mut sink, place) = destination::open(args, &settings, mark, &stop)?;
     let mut progress = Progress::new(settings.num_users, settings.start_ms, settings.end());
     progress.preparing();
     let (state, before) = resumed.map(|checkpoint| (checkpoint.state, checkpoint.progress)).unzip();
-    let delivery = delivery(args, before);
+    let delivery = delivery(args, plan, before);
     let mut simulation = Simulation::start(settings, args.conduct(), state);
-    let result =
-        run::run(&mut simulation, &delivery, sink.as_mut(), &stop, &mut |summary| progress.show(summary));
+    let result = run::run_with_truth(
+        &mut simulation,
+        &delivery,
+        sink.as_mut(),
+        truth.as_mut(),
+        &stop,
+        &mut |summary| progress.show(summary),
+    );
     progress.clear();
     let summary = result?;
+    finish_truth(args, truth, &simulation, &summary)?;
     if args.json {
         let text = serde_json::to_string(&summary).context("failed to write the summary as JSON")?;
         print(&format!("{text}\n"))?;
@@ -163,6 +176,12 @@ fn generate(args: &RunArgs) -> Result<ExitCode> {
         progress::print_summary(&summary, &place, &show_time);
     }
     Ok(ExitCode::Done)
+}
+
+/// Opens the files of the truth, if they are asked for.
+fn truth(args: &RunArgs, run_id: &str) -> Result<Option<Truth>> {
+    let Some(folder) = &args.faults.truth else { return Ok(None) };
+    Ok(Some(Truth::create(folder, args.overwrite, run_id).map_err(SinkError::Truth)?))
 }
 
 /// Reads the checkpoint to go on from, if there is one.
@@ -175,7 +194,7 @@ fn resume(args: &RunArgs) -> Result<Option<Checkpoint>> {
     Ok(checkpoint)
 }
 
-fn delivery(args: &RunArgs, resumed: Option<serde_json::Value>) -> Delivery {
+fn delivery(args: &RunArgs, faults: Plan, resumed: Option<serde_json::Value>) -> Delivery {
     let every = args.pacing.checkpoint_interval;
     Delivery {
         key: args.key,
@@ -183,9 +202,24 @@ fn delivery(args: &RunArgs, resumed: Option<serde_json::Value>) -> Delivery {
         max_eps: args.pacing.max_eps,
         clock: None,
         max_events: args.max_events,
-        duplicates: args.duplicates,
+        faults,
         keep: args.pacing.checkpoint.clone().map(|path| Keep { path, every, resumed }),
     }
+}
+
+/// Closes the files of the truth, and adds the summary.
+fn finish_truth(
+    args: &RunArgs,
+    truth: Option<Truth>,
+    simulation: &Simulation,
+    summary: &run::Summary,
+) -> Result<()> {
+    let (Some(truth), Some(folder)) = (truth, &args.faults.truth) else { return Ok(()) };
+    let songs = &simulation.model().catalogue.songs;
+    truth.finish(&|song| &songs[song as usize].json)?;
+    let path = folder.join("summary.json");
+    let text = serde_json::to_string_pretty(summary).context("failed to write the summary as JSON")?;
+    fs::write(&path, text).with_context(|| format!("failed to write `{}`", path.display()))
 }
 
 fn broker(command: BrokerCommand) -> Result<ExitCode> {

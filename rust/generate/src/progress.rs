@@ -50,7 +50,7 @@ impl Progress {
         });
         self.line(&format!(
             "{} records, {} per second, simulated time {}{part}",
-            grouped(summary.events + summary.duplicates),
+            grouped(summary.events + summary.duplicates + summary.extras),
             grouped(summary.events_per_second as u64),
             show_time(now),
         ));
@@ -77,18 +77,20 @@ impl Progress {
 pub(crate) fn print_summary(summary: &Summary, place: &str, show_time: &dyn Fn(i64) -> String) {
     let mut text = String::new();
     for (topic, counts) in &summary.topics {
-        let copies = match counts.duplicates {
+        let more = |count: u64, what: &str| match count {
             0 => String::new(),
-            copies => format!("  + {} duplicates", grouped(copies)),
+            count => format!("  + {} {what}", grouped(count)),
         };
-        text.push_str(&format!("  {topic:<22}{:>14}{copies}\n", grouped(counts.events)));
+        let (copies, extras) = (more(counts.duplicates, "duplicates"), more(counts.extras, "from faults"));
+        text.push_str(&format!("  {topic:<22}{:>14}{copies}{extras}\n", grouped(counts.events)));
     }
     let ended = match summary.outcome {
         Outcome::Complete => "",
         Outcome::MaxEvents => " (record limit reached)",
         Outcome::Stopped => " (stopped)",
     };
-    let (total, sessions) = (grouped(summary.events + summary.duplicates), grouped(summary.sessions));
+    let (total, sessions) =
+        (grouped(summary.events + summary.duplicates + summary.extras), grouped(summary.sessions));
     let span = match (summary.first_ts, summary.last_ts) {
         (Some(first), Some(last)) => format!("{} to {}", show_time(first), show_time(last)),
         _ => "no event in the window".to_owned(),

@@ -13,8 +13,8 @@ pub enum Purpose {
     Catalogue = 1,
     /// One listener: character and behaviour.
     Listener = 2,
-    /// Which events are delivered twice, and when.
-    Duplicates = 3,
+    /// Which records have faults, and which.
+    Faults = 3,
     /// When new listeners come.
     Arrivals = 4,
     /// When a listener stops coming.
@@ -92,11 +92,39 @@ impl Rng {
     }
 }
 
+/// Random numbers by position: the n-th of a stream without those before it (SplitMix64, whose state is a counter).
+#[derive(Clone, Copy, Debug)]
+pub struct Dice(u64);
+
+impl Dice {
+    /// Returns the stream of a purpose and index under a seed.
+    pub fn new(seed: u64, purpose: Purpose, index: u64) -> Self {
+        Self(Rng::new(seed, purpose, index).next_u64())
+    }
+
+    /// Returns 64 uniform bits, those of position `place`.
+    pub fn at(&self, place: u64) -> u64 {
+        SplitMix64(self.0.wrapping_add(place.wrapping_mul(SplitMix64::STEP))).next()
+    }
+
+    /// Returns a uniform number in [0, 1), that of position `place`.
+    pub fn unit(&self, place: u64) -> f64 {
+        (self.at(place) >> 11) as f64 / (1u64 << 53) as f64
+    }
+
+    /// Returns a uniform index in [0, `bound`), that of position `place`; 0 for a bound of 0.
+    pub fn below(&self, place: u64, bound: usize) -> usize {
+        ((self.unit(place) * bound as f64) as usize).min(bound.saturating_sub(1))
+    }
+}
+
 struct SplitMix64(u64);
 
 impl SplitMix64 {
+    const STEP: u64 = 0x9E37_79B9_7F4A_7C15;
+
     fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        self.0 = self.0.wrapping_add(Self::STEP);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
         z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
@@ -170,6 +198,17 @@ mod tests {
         assert_eq!(first(Purpose::Listener, 7), first(Purpose::Listener, 7));
         assert_ne!(first(Purpose::Listener, 7), first(Purpose::Listener, 8));
         assert_ne!(first(Purpose::Listener, 7), first(Purpose::Catalogue, 7));
+    }
+
+    #[test]
+    fn numbers_by_position_are_those_of_the_stream() {
+        let dice = Dice::new(7, Purpose::Faults, 3);
+        let mut stream = SplitMix64(dice.0);
+
+        for place in 0..100 {
+            assert_eq!(dice.at(place), stream.next());
+        }
+        assert!((0..1_000).all(|place| dice.below(place, 10) < 10 && dice.below(place, 0) == 0));
     }
 
     #[test]

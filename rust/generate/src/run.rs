@@ -7,19 +7,24 @@
 use std::{
     collections::BTreeMap,
     path::PathBuf,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
+pub use crate::outlet::TopicCounts;
 use crate::{
     checkpoint::{Checkpoint, CheckpointError, RunMark, State},
     event::{Moment, Topic},
+    faults::{Held, Passing, Stage, plan::Plan},
+    machine::Machine,
+    outlet::Outlet,
     pace::{Pace, Pacer, WallClock},
-    redelivery::Redelivery,
     simulation::{Next, Simulation},
-    sink::{Record, Sink, SinkError},
+    sink::{Sink, SinkError},
+    truth::{Happening, Truth},
 };
 
 /// What messages are keyed by.
@@ -34,21 +39,21 @@ pub enum Key {
     Session,
 }
 
-/// How a run is delivered. None of it changes an event.
+/// How a run is delivered. Only faults change an event.
 #[derive(Clone, Debug, Default)]
 pub struct Delivery {
     /// What messages are keyed by.
     pub key: Key,
     /// How fast simulated time passes.
     pub pace: Pace,
-    /// Most records a second, copies not counted.
+    /// Most events a second; what faults add is not counted.
     pub max_eps: Option<f64>,
     /// What `pace` goes by; `None`: the system's.
     pub clock: Option<WallClock>,
-    /// Most records, copies not counted; with a [`Keep`], those before the cut are counted too.
+    /// Most events, what faults add is not counted; with a [`Keep`], those before the cut are counted too.
     pub max_events: Option<u64>,
-    /// Probability that a record is delivered twice.
-    pub duplicates: f64,
+    /// What goes wrong on the way.
+    pub faults: Plan,
     /// Where the state is saved.
     pub keep: Option<Keep>,
 }
@@ -76,17 +81,6 @@ pub enum Outcome {
     Stopped,
 }
 
-/// Counts of a topic.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TopicCounts {
-    /// Records, copies not counted.
-    pub events: u64,
-    /// Exact copies of records.
-    pub duplicates: u64,
-    /// Bytes of the values of both.
-    pub bytes: u64,
-}
-
 /// What a run did; a resumed one counts what it did before the cut too.
 #[derive(Clone, Debug, Serialize)]
 pub struct Summary {
@@ -110,17 +104,19 @@ pub struct Summary {
     pub sessions: u64,
     /// Counts by topic.
     pub topics: BTreeMap<&'static str, TopicCounts>,
-    /// Records of all topics, copies not counted.
+    /// Events of all topics, each once.
     pub events: u64,
-    /// Copies of all topics.
+    /// Second deliveries of all topics.
     pub duplicates: u64,
+    /// Further records that faults brought to all topics.
+    pub extras: u64,
     /// Bytes of all values.
     pub bytes: u64,
     /// Whether it went on from a checkpoint.
     pub resumed: bool,
     /// Wall-clock seconds, those before a cut not counted.
     pub seconds: f64,
-    /// Records, copies included, per wall-clock second, since the cut.
+    /// Records of all kinds per wall-clock second, since the cut.
     pub events_per_second: f64,
     /// How it ended.
     pub outcome: Outcome,
@@ -129,23 +125,26 @@ pub struct Summary {
 /// What the loop knows and a checkpoint keeps.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Progress {
-    counts: [TopicCounts; 4],
+    counts: [TopicCounts; Topic::ALL.len()],
+    /// Events begun; those that are late count from their place.
     events: u64,
     first_ts: Option<i64>,
     last_ts: Option<i64>,
     sessions: u64,
-    redelivery: Redelivery,
+    held: Held,
 }
 
 struct Run<'a> {
-    sink: &'a mut dyn Sink,
+    outlet: Outlet<'a>,
+    stage: Stage,
+    machine: &'a Machine,
     delivery: &'a Delivery,
     mark: RunMark,
     progress: Progress,
     pacer: Pacer,
     started: Instant,
     saved: Instant,
-    /// Records, copies included, before the cut.
+    /// Records of all kinds before the cut.
     records_before: u64,
     summary: Summary,
 }
@@ -161,12 +160,28 @@ pub fn run(
     stop: &CancellationToken,
     watch: &mut dyn FnMut(&Summary),
 ) -> Result<Summary, SinkError> {
-    let mut run = Run::new(simulation, delivery, sink)?;
+    run_with_truth(simulation, delivery, sink, None, stop, watch)
+}
+
+/// As [`run`], and tells `truth` what really happened.
+///
+/// # Errors
+/// As [`run`]; [`SinkError::Truth`].
+pub fn run_with_truth(
+    simulation: &mut Simulation,
+    delivery: &Delivery,
+    sink: &mut dyn Sink,
+    truth: Option<&mut Truth>,
+    stop: &CancellationToken,
+    watch: &mut dyn FnMut(&Summary),
+) -> Result<Summary, SinkError> {
+    let model = Arc::clone(simulation.model());
+    let mut run = Run::new(simulation, model.machine(), delivery, Outlet::new(sink, truth))?;
     run.tally();
-    run.records_before = run.summary.events + run.summary.duplicates;
+    run.records_before = run.summary.events + run.summary.duplicates + run.summary.extras;
     let outcome = run.deliver_all(simulation, stop, watch)?;
     run.summary.outcome = outcome;
-    run.sink.finish()?;
+    run.outlet.sink.finish()?;
     run.tally();
     Ok(run.summary)
 }
@@ -174,17 +189,18 @@ pub fn run(
 impl<'a> Run<'a> {
     fn new(
         simulation: &Simulation,
+        machine: &'a Machine,
         delivery: &'a Delivery,
-        sink: &'a mut dyn Sink,
+        mut outlet: Outlet<'a>,
     ) -> Result<Self, CheckpointError> {
         let settings = simulation.settings();
         let fresh = || Progress {
-            counts: [TopicCounts::default(); 4],
+            counts: Default::default(),
             events: 0,
             first_ts: None,
             last_ts: None,
             sessions: 0,
-            redelivery: Redelivery::new(settings.seed, delivery.duplicates),
+            held: Held::default(),
         };
         let kept = delivery.keep.as_ref().and_then(|keep| Some((&keep.path, keep.resumed.as_ref()?)));
         let progress = match kept {
@@ -194,10 +210,14 @@ impl<'a> Run<'a> {
                 what: "its counts are not readable",
             })?,
         };
+        outlet.counts = progress.counts;
+        let stage = Stage::resume(&delivery.faults, settings.seed, &settings.run_id(), progress.held.clone());
         let clock = delivery.clock.clone().unwrap_or_else(WallClock::system);
         let origin_ms = progress.last_ts.unwrap_or(settings.start_ms);
         Ok(Self {
-            sink,
+            outlet,
+            stage,
+            machine,
             delivery,
             mark: RunMark::of(settings),
             pacer: Pacer::new(delivery.pace, delivery.max_eps, clock, origin_ms),
@@ -218,6 +238,7 @@ impl<'a> Run<'a> {
                 topics: BTreeMap::new(),
                 events: 0,
                 duplicates: 0,
+                extras: 0,
                 bytes: 0,
                 resumed: kept.is_some(),
                 seconds: 0.0,
@@ -273,10 +294,9 @@ impl<'a> Run<'a> {
         {
             self.save(state)?;
         }
-        while outcome != Outcome::Stopped
-            && let Some(copy) = self.progress.redelivery.take_due(true)
-        {
-            self.redeliver(&copy)?;
+        if outcome != Outcome::Stopped {
+            let outlet = &mut self.outlet;
+            self.stage.finish(&mut |delivery| outlet.take(delivery))?;
         }
         Ok(outcome)
     }
@@ -294,7 +314,9 @@ impl<'a> Run<'a> {
     /// Saves the state, once the sink has made safe what comes before it.
     fn save(&mut self, state: State) -> Result<(), SinkError> {
         let Some(keep) = &self.delivery.keep else { return Ok(()) };
-        let sink = self.sink.mark()?;
+        let sink = self.outlet.sink.mark()?;
+        self.progress.counts = self.outlet.counts;
+        self.progress.held = self.stage.held();
         let progress = serde_json::to_value(&self.progress).unwrap_or_default();
         Checkpoint { run: self.mark.clone(), progress, sink, state }.write(&keep.path)?;
         self.saved = Instant::now();
@@ -319,7 +341,7 @@ impl<'a> Run<'a> {
             if stop.is_cancelled() {
                 return Err(SinkError::Stopped);
             }
-            self.sink.idle(ahead.min(Duration::from_millis(100)))?;
+            self.outlet.sink.idle(ahead.min(Duration::from_millis(100)))?;
             self.tally();
             watch(&self.summary);
         }
@@ -333,16 +355,18 @@ impl<'a> Run<'a> {
         };
         let key = key.as_deref().map(str::as_bytes);
         self.pacer.sent(moment.events().len());
+        let (ts_ms, session_id) = (moment.ts_ms, moment.session_id);
+        let (outlet, first) = (&mut self.outlet, self.stage.num_passed());
         for (topic, value) in moment.events() {
-            self.sink.write(&Record { topic, key, value })?;
-            let counts = &mut self.progress.counts[topic as usize];
-            counts.events += 1;
-            counts.bytes += value.len() as u64;
-            self.progress.events += 1;
-            self.progress.redelivery.saw(topic, key, value);
-            while let Some(copy) = self.progress.redelivery.take_due(false) {
-                self.redeliver(&copy)?;
-            }
+            let record = Passing { topic, key, value, ts_ms, session_id };
+            let passed = self.stage.pass(&record, &mut |delivery| outlet.take(delivery));
+            // The whole moment comes again after a cut.
+            passed.inspect_err(|_| self.stage.rewind(first))?;
+        }
+        self.progress.events += moment.events().len() as u64;
+        if let Some(truth) = &mut outlet.truth {
+            let happening = Happening::of(moment, self.machine);
+            truth.happened(&happening, self.stage.twins(session_id)).map_err(SinkError::Truth)?;
         }
         self.progress.first_ts.get_or_insert(moment.ts_ms);
         // Sessions are numbered from 1 in the order of their first events.
@@ -351,25 +375,19 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    fn redeliver(&mut self, copy: &crate::redelivery::Copy) -> Result<(), SinkError> {
-        let key = copy.key.as_deref();
-        self.sink.write(&Record { topic: copy.topic, key, value: &copy.value })?;
-        let counts = &mut self.progress.counts[copy.topic as usize];
-        counts.duplicates += 1;
-        counts.bytes += copy.value.len() as u64;
-        Ok(())
-    }
-
     fn tally(&mut self) {
-        let (progress, summary) = (&self.progress, &mut self.summary);
-        let Progress { counts, events, first_ts, last_ts, sessions, .. } = progress;
-        summary.topics = Topic::ALL.iter().map(|topic| (topic.name(), counts[*topic as usize])).collect();
-        (summary.events, summary.sessions) = (*events, *sessions);
+        let (outlet, summary) = (&self.outlet, &mut self.summary);
+        let Progress { first_ts, last_ts, sessions, .. } = &self.progress;
+        summary.topics =
+            Topic::ALL.iter().map(|topic| (topic.name(), outlet.counts[*topic as usize])).collect();
+        summary.sessions = *sessions;
         (summary.first_ts, summary.last_ts) = (*first_ts, *last_ts);
-        summary.duplicates = counts.iter().map(|counts| counts.duplicates).sum();
-        summary.bytes = counts.iter().map(|counts| counts.bytes).sum();
+        summary.events = outlet.total(|counts| counts.events);
+        summary.duplicates = outlet.total(|counts| counts.duplicates);
+        summary.extras = outlet.total(|counts| counts.extras);
+        summary.bytes = outlet.total(|counts| counts.bytes);
         summary.seconds = self.started.elapsed().as_secs_f64();
-        let since_cut = summary.events + summary.duplicates - self.records_before;
+        let since_cut = summary.events + summary.duplicates + summary.extras - self.records_before;
         summary.events_per_second = since_cut as f64 / summary.seconds.max(1e-9);
     }
 }
@@ -377,7 +395,7 @@ impl<'a> Run<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{profile::Profile, simulation::Settings};
+    use crate::{profile::Profile, simulation::Settings, sink::Record};
 
     #[derive(Default)]
     struct Memory {
@@ -388,7 +406,7 @@ mod tests {
 
     impl Sink for Memory {
         fn write(&mut self, record: &Record<'_>) -> Result<(), SinkError> {
-            self.records.push((record.topic, record.key.map(<[u8]>::to_vec), record.value.to_vec()));
+            self.records.push((record.topic, record.key.map(<[u8]>::to_vec), record.value.unwrap().to_vec()));
             if let Some((count, token)) = &self.stop_after
                 && self.records.len() == *count
             {
@@ -459,7 +477,10 @@ mod tests {
         let (mut plain, mut doubled) = (Memory::default(), Memory::default());
         run_into(&mut plain, &Delivery::default());
 
-        let summary = run_into(&mut doubled, &Delivery { duplicates: 0.1, ..Delivery::default() });
+        let summary = run_into(
+            &mut doubled,
+            &Delivery { faults: Plan::default().with_duplicates(0.1), ..Delivery::default() },
+        );
 
         assert!(summary.duplicates > 20);
         assert_eq!(doubled.records.len(), plain.records.len() + summary.duplicates as usize);

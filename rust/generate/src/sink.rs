@@ -19,11 +19,11 @@ mod transactions;
 pub use part::Compression;
 pub use transactions::Transactions;
 
-use std::{path::PathBuf, time::Duration};
+use std::{borrow::Cow, path::PathBuf, time::Duration};
 
 use rdkafka::error::KafkaError;
 
-use crate::{checkpoint::CheckpointError, event::Topic};
+use crate::{checkpoint::CheckpointError, event::Topic, truth::TruthError};
 
 /// A record.
 #[derive(Clone, Copy, Debug)]
@@ -32,8 +32,18 @@ pub struct Record<'a> {
     pub topic: Topic,
     /// Message key; files leave it out.
     pub key: Option<&'a [u8]>,
-    /// JSON and a newline.
-    pub value: &'a [u8],
+    /// JSON and a newline, unless something is wrong with it; `None` is a tombstone, for files an empty line.
+    pub value: Option<&'a [u8]>,
+    /// The run that tells it, where that is not the sink's own; files leave it out.
+    pub run_id: Option<&'a str>,
+}
+
+impl<'a> Record<'a> {
+    /// Returns the value as a line of a file, whatever it is: with a newline at its end; a tombstone is an empty line.
+    pub fn line(&self) -> Cow<'a, [u8]> {
+        let value = self.value.unwrap_or_default();
+        if value.ends_with(b"\n") { Cow::Borrowed(value) } else { Cow::Owned([value, b"\n"].concat()) }
+    }
 }
 
 /// A destination of records.
@@ -184,6 +194,9 @@ pub enum SinkError {
         /// The reason of the first.
         first_reason: String,
     },
+    /// The truth beside the records could not be written.
+    #[error(transparent)]
+    Truth(TruthError),
     /// The reader does not read.
     #[error(
         "group `{group}` has committed nothing new for {seconds} s while partition `{partition}` holds about {unread_bytes} unread bytes"
@@ -214,7 +227,9 @@ impl SinkError {
     /// Returns what the user can do about it.
     pub fn hint(&self) -> Option<&'static str> {
         match self {
-            Self::FileExists { .. } => Some("name another folder, or add `--overwrite`"),
+            Self::FileExists { .. } | Self::Truth(TruthError::Exists { .. }) => {
+                Some("name another folder, or add `--overwrite`")
+            }
             Self::KafkaOption { .. } | Self::KafkaSettings { .. } => {
                 Some("see `--kafka-option`; options are librdkafka's")
             }

@@ -12,6 +12,7 @@ use std::{
 use streamify_generate::{
     checkpoint::{Checkpoint, CheckpointError},
     event::Topic,
+    faults::plan::Plan,
     kernel::Limits,
     pace::{Pace, WallClock},
     profile::{BUILTIN, Overrides, Profile},
@@ -161,8 +162,8 @@ fn uncut(settings: Settings, delivery: &Delivery) -> (BTreeMap<&'static str, Vec
 fn assert_same(found: &Summary, expected: &Summary) {
     assert_eq!(found.topics, expected.topics);
     assert_eq!(
-        (found.events, found.sessions, found.duplicates),
-        (expected.events, expected.sessions, expected.duplicates)
+        (found.events, found.sessions, found.duplicates, found.extras),
+        (expected.events, expected.sessions, expected.duplicates, expected.extras)
     );
     assert_eq!((found.first_ts, found.last_ts), (expected.first_ts, expected.last_ts));
     assert!(found.resumed && !expected.resumed);
@@ -170,7 +171,10 @@ fn assert_same(found: &Summary, expected: &Summary) {
 
 #[test]
 fn a_run_killed_again_and_again_and_resumed_has_the_bytes_of_one_that_was_not() {
-    let delivery = Delivery { duplicates: 0.05, ..Delivery::default() };
+    let delivery = Delivery {
+        faults: Plan::parse(["all=0.03", "D19=0.05", "D23.giant=0"], 0).unwrap(),
+        ..Delivery::default()
+    };
     let (expected, whole) = uncut(settings(12), &delivery);
     let place = Place::new();
 
@@ -268,7 +272,7 @@ struct Timed {
 
 impl Sink for Timed {
     fn write(&mut self, record: &Record<'_>) -> Result<(), SinkError> {
-        let event: serde_json::Value = serde_json::from_slice(record.value).unwrap();
+        let event: serde_json::Value = serde_json::from_slice(record.value.unwrap()).unwrap();
         self.sent.push((event["ts"].as_i64().unwrap(), self.clock.now_ms()));
         Ok(())
     }

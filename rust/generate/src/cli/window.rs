@@ -118,7 +118,7 @@ pub fn show_time(time_ms: i64) -> String {
         .map_or_else(|| format!("{time_ms} ms"), |time| time.format("%Y-%m-%dT%H:%M:%S%.3fZ").to_string())
 }
 
-fn parse_time(text: &str, now_ms: i64) -> Result<i64> {
+pub(super) fn parse_time(text: &str, now_ms: i64) -> Result<i64> {
     if text == "now" {
         return Ok(now_ms);
     }

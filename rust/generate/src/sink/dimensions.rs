@@ -63,7 +63,7 @@ pub fn write_lines(
     lines: &mut LineSink<io::Stdout>,
 ) -> Result<(), SinkError> {
     dimensions::for_each(settings, &mut |dimension, key, value| {
-        lines.wrapped(&format!("{prefix}{}", dimension.name()), Some(key.as_bytes()), value)
+        lines.wrapped(&format!("{prefix}{}", dimension.name()), Some(key.as_bytes()), Some(value))
     })
 }
 

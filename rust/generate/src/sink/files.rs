@@ -1,4 +1,4 @@
-//! Files: `<topic>.jsonl` in a folder, one event a line.
+//! Files: `<topic>.jsonl` in a folder, one record a line, whatever the record.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -85,7 +85,7 @@ fn failed(path: &Path, source: std::io::Error) -> SinkError {
 impl Sink for FileSink {
     fn write(&mut self, record: &Record<'_>) -> Result<(), SinkError> {
         let (path, file) = &mut self.files[record.topic as usize];
-        file.write_all(record.value).map_err(|source| failed(path, source))
+        file.write_all(&record.line()).map_err(|source| failed(path, source))
     }
 
     fn idle(&mut self, wait: Duration) -> Result<(), SinkError> {
@@ -116,12 +116,26 @@ mod tests {
     use super::*;
 
     #[test]
+    fn every_record_is_one_line() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut sink = FileSink::create(folder.path(), false).unwrap();
+        let values: [Option<&[u8]>; 4] = [Some(b"{}\n"), Some(b"{}"), Some(b""), None];
+
+        for value in values {
+            sink.write(&Record { topic: Topic::Auth, key: None, value, run_id: None }).unwrap();
+        }
+        sink.finish().unwrap();
+
+        assert_eq!(fs::read(folder.path().join("auth_events.jsonl")).unwrap(), b"{}\n{}\n\n\n");
+    }
+
+    #[test]
     fn existing_files_are_not_overwritten_unless_asked() {
         let folder = tempfile::tempdir().unwrap();
         let value = b"{}\n";
         let write = |overwrite| -> Result<(), SinkError> {
             let mut sink = FileSink::create(folder.path(), overwrite)?;
-            sink.write(&Record { topic: Topic::Auth, key: None, value })?;
+            sink.write(&Record { topic: Topic::Auth, key: None, value: Some(value), run_id: None })?;
             sink.finish()
         };
 

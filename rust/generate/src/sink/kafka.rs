@@ -184,10 +184,8 @@ impl KafkaSink {
         if transaction.is_some() {
             init(&producer, &settings.servers)?;
         }
-        let run_id = Header { key: "run_id", value: Some(settings.run_id.as_bytes()) };
-        let version = Header { key: "schema_version", value: Some(SCHEMA_VERSION.as_bytes()) };
         let mut sink = Self {
-            header: OwnedHeaders::new_with_capacity(2).insert(run_id).insert(version),
+            header: headers(&settings.run_id),
             next_partition: vec![0; num_partitions.len()],
             producer,
             reports,
@@ -355,22 +353,23 @@ impl Sink for KafkaSink {
             self.idle(Duration::ZERO)?;
         }
         let partition = self.choose_partition(record.topic, record.key);
-        self.make_room(record.topic, partition, record.value.len() as u64 + RECORD_OVERHEAD_BYTES)?;
+        let num_bytes = record.value.map_or(0, <[u8]>::len);
+        self.make_room(record.topic, partition, num_bytes as u64 + RECORD_OVERHEAD_BYTES)?;
         if let Some(transaction) = &mut self.transaction {
             transaction.before_record(&self.producer, &self.settings.servers)?;
         }
-        let mut message = BaseRecord::<[u8], [u8]>::to(record.topic.name())
-            .partition(partition)
-            .payload(record.value)
-            .headers(self.header.clone());
+        let headers = record.run_id.map_or_else(|| self.header.clone(), headers);
+        let mut message =
+            BaseRecord::<[u8], [u8]>::to(record.topic.name()).partition(partition).headers(headers);
         message.key = record.key;
+        message.payload = record.value;
         loop {
             message = match self.producer.send(message) {
                 Ok(()) => return Ok(()),
                 Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), refused)) => refused,
                 Err((source, _)) => {
-                    let (topic, num_bytes) = (record.topic.name(), record.value.len());
-                    return Err(SinkError::RecordRefused { topic, num_bytes, source: Box::new(source) });
+                    let (topic, source) = (record.topic.name(), Box::new(source));
+                    return Err(SinkError::RecordRefused { topic, num_bytes, source });
                 }
             };
             self.idle(Duration::from_millis(100))?;
@@ -406,6 +405,12 @@ impl Sink for KafkaSink {
     }
 }
 
+fn headers(run_id: &str) -> OwnedHeaders {
+    let run_id = Header { key: "run_id", value: Some(run_id.as_bytes()) };
+    let version = Header { key: "schema_version", value: Some(SCHEMA_VERSION.as_bytes()) };
+    OwnedHeaders::new_with_capacity(2).insert(run_id).insert(version)
+}
+
 impl Drop for KafkaSink {
     fn drop(&mut self) {
         // Only after an error is anything open: what it holds must not be seen.
@@ -437,6 +442,8 @@ pub(super) fn producer_config(settings: &KafkaSettings) -> ClientConfig {
     default("message.timeout.ms", &DELIVERY_TIMEOUT.as_millis().to_string());
     // Full batches compress well and are read fast; 20 ms are nothing to a load generator.
     default("linger.ms", "20");
+    // Room for the giants of D23; the broker's own limit counts what is left after compression.
+    default("message.max.bytes", "4000000");
     // The bound of what is in memory; enough for both cores to stay busy.
     default("queue.buffering.max.kbytes", "32768");
     default("queue.buffering.max.messages", "200000");

@@ -105,7 +105,7 @@ impl LayoutSink {
             return Ok(0);
         }
         let newest = &mut self.newest[record.topic as usize];
-        let hour = event_time(record.value).map(|ts_ms| ts_ms.div_euclid(HOUR_MS));
+        let hour = record.value.and_then(event_time).map(|ts_ms| ts_ms.div_euclid(HOUR_MS));
         let Some(hour) = hour.filter(|hour| HOUR_RANGE.contains(hour)) else {
             return Ok(*newest);
         };
@@ -169,7 +169,7 @@ impl Sink for LayoutSink {
         if !self.open.contains_key(&place) {
             self.begin(place.0, place.1)?;
         }
-        self.open.get_mut(&place).map_or(Ok(()), |file| file.write(record.value))
+        self.open.get_mut(&place).map_or(Ok(()), |file| file.write(&record.line()))
     }
 
     fn idle(&mut self, wait: Duration) -> Result<(), SinkError> {
@@ -206,7 +206,7 @@ mod tests {
     }
 
     fn write(sink: &mut LayoutSink, topic: Topic, value: &[u8]) {
-        sink.write(&Record { topic, key: None, value }).unwrap();
+        sink.write(&Record { topic, key: None, value: Some(value), run_id: None }).unwrap();
     }
 
     fn files(folder: &Path) -> Vec<String> {

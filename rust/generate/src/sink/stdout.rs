@@ -1,7 +1,7 @@
 //! Standard output: all topics in one stream of JSON lines, or one topic as it is.
 //!
 //! All topics: each line is `{"topic":"listen_events","key":"42","value":{…}}`; `key` is absent where there is none. A value that
-//! is not JSON, as faults make them, stands as a string under `text` instead, with `\u{fffd}` for what is not UTF-8. One topic: the
+//! is not JSON, as faults make them, stands as a string under `text` instead, with `\u{fffd}` for what is not UTF-8; a tombstone is `null`. One topic: the
 //! values alone. A reader that closes the stream ends the run as if it had been stopped.
 
 use std::{
@@ -51,9 +51,15 @@ impl<W: Write> LineSink<W> {
     ///
     /// # Errors
     /// [`SinkError::Stopped`] if nobody reads any more, [`SinkError::Stdout`].
-    pub(super) fn wrapped(&mut self, topic: &str, key: Option<&[u8]>, value: &[u8]) -> Result<(), SinkError> {
-        let lossy = String::from_utf8_lossy(value);
-        let is_json = serde_json::from_slice::<IgnoredAny>(value).is_ok();
+    pub(super) fn wrapped(
+        &mut self,
+        topic: &str,
+        key: Option<&[u8]>,
+        value: Option<&[u8]>,
+    ) -> Result<(), SinkError> {
+        let bytes = value.unwrap_or(b"null");
+        let lossy = String::from_utf8_lossy(bytes);
+        let is_json = serde_json::from_slice::<IgnoredAny>(bytes).is_ok();
         let raw = is_json.then(|| serde_json::from_str::<&RawValue>(&lossy).ok()).flatten();
         let text = raw.is_none().then_some(lossy.as_ref());
         let key = key.map(String::from_utf8_lossy);
@@ -72,7 +78,7 @@ fn failed(source: io::Error) -> SinkError {
 impl<W: Write> Sink for LineSink<W> {
     fn write(&mut self, record: &Record<'_>) -> Result<(), SinkError> {
         match self.only {
-            Some(topic) if topic == record.topic => self.out.write_all(record.value).map_err(failed),
+            Some(topic) if topic == record.topic => self.out.write_all(&record.line()).map_err(failed),
             Some(_) => Ok(()),
             None => self.wrapped(record.topic.name(), record.key, record.value),
         }
@@ -107,9 +113,9 @@ mod tests {
     }
 
     const RECORDS: [Record<'static>; 3] = [
-        Record { topic: Topic::Listen, key: Some(b"42"), value: b"{\"song\":\"a\"}\n" },
-        Record { topic: Topic::Auth, key: None, value: b"{\"success\":true}\n" },
-        Record { topic: Topic::Auth, key: None, value: b"{\"success\":tr\xff\n" },
+        Record { topic: Topic::Listen, key: Some(b"42"), value: Some(b"{\"song\":\"a\"}\n"), run_id: None },
+        Record { topic: Topic::Auth, key: None, value: Some(b"{\"success\":true}\n"), run_id: None },
+        Record { topic: Topic::Auth, key: None, value: Some(b"{\"success\":tr\xff\n"), run_id: None },
     ];
 
     #[test]
@@ -146,7 +152,7 @@ mod tests {
         }
 
         let mut sink = LineSink::new(Gone, Some(Topic::Auth));
-        sink.write(&Record { topic: Topic::Auth, key: None, value: b"{}\n" }).unwrap();
+        sink.write(&Record { topic: Topic::Auth, key: None, value: Some(b"{}\n"), run_id: None }).unwrap();
 
         assert!(matches!(sink.idle(Duration::ZERO), Err(SinkError::Stopped)));
         sink.finish().unwrap();
