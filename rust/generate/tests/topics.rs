@@ -113,12 +113,12 @@ fn an_open_transaction_is_undone_when_the_sink_goes() {
             .unwrap()
     };
     let mut first = connect();
-    first.write(&Record { topic: Topic::Auth, key: None, value: b"{}\n" }).unwrap();
+    first.write(&Record { topic: Topic::Auth, key: None, value: Some(b"{}\n"), run_id: None }).unwrap();
     drop(first);
 
     // The same run again takes over at once and can finish.
     let mut second = connect();
-    second.write(&Record { topic: Topic::Auth, key: None, value: b"{}\n" }).unwrap();
+    second.write(&Record { topic: Topic::Auth, key: None, value: Some(b"{}\n"), run_id: None }).unwrap();
     second.finish().unwrap();
 }
 
