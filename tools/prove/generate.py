@@ -37,8 +37,8 @@ class Size:
 
 
 SIZES = {
-    "small": Size(example=5_000, engagement=1_500, bytes=1_000, speed=20_000, kafka=15_000, memory=100_000, faulty=1_000),
-    "full": Size(example=20_000, engagement=8_000, bytes=10_000, speed=100_000, kafka=30_000, memory=1_000_000, faulty=8_000),
+    "small": Size(example=5_000, engagement=8_000, bytes=1_000, speed=20_000, kafka=15_000, memory=100_000, faulty=1_000),
+    "full": Size(example=20_000, engagement=16_000, bytes=10_000, speed=100_000, kafka=30_000, memory=1_000_000, faulty=8_000),
 }
 #: Tests of the state machine and of walked sessions: exact expectations of the absorbing chain.
 CHAIN_TESTS = 4
