@@ -261,7 +261,7 @@ mod tests {
         let read = |name: &str| fs::read(folder.path().join(of_hour(name))).unwrap();
         assert_eq!(read("00/part-0000.jsonl"), record(0).repeat(3));
         assert_eq!(read("00/part-0001.jsonl"), record(0));
-        assert!(read("02/part-0000.jsonl").ends_with(b"{\"ts\":-5}\nbroken"));
+        assert!(read("02/part-0000.jsonl").ends_with(b"{\"ts\":-5}\nbroken\n"));
     }
 
     #[test]
