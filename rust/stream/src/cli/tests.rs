@@ -1,0 +1,57 @@
+use super::*;
+
+fn parse(arguments: &[&str]) -> Cli {
+    Cli::try_parse_from(std::iter::once(&"streamify-stream").chain(arguments)).unwrap()
+}
+
+fn refused(arguments: &[&str]) -> String {
+    parse(arguments).settings([]).unwrap_err().to_string()
+}
+
+#[test]
+fn defaults_are_valid() {
+    let settings = parse(&[]).settings([]).unwrap();
+
+    assert_eq!(settings.freshness, Duration::from_secs(10));
+    assert_eq!(settings.group_id.as_deref(), Some("streamify"));
+    assert_eq!(settings.isolation, Isolation::ReadCommitted);
+    assert!(!settings.drop_record_for_test);
+}
+
+#[test]
+fn values_that_cannot_work_are_refused_with_the_flag() {
+    assert!(refused(&["--memory-limit", "64MB"]).contains("--memory-limit"));
+    assert!(refused(&["--freshness", "1ms"]).contains("--freshness"));
+    assert!(refused(&["--open-files", "0"]).contains("--open-files"));
+    assert!(refused(&["--assignment", "group", "--group-id", ""]).contains("--group-id"));
+    assert!(refused(&["--kafka-option", "auto.offset.reset=latest"]).contains("Kafka option"));
+}
+
+#[test]
+fn secrets_among_the_options_are_not_shown() {
+    let settings = parse(&["--kafka-option", "sasl.password=hunter2"]).settings([]).unwrap();
+
+    let shown = format!("{settings:?}");
+    assert!(shown.contains("sasl.password") && !shown.contains("hunter2"), "{shown}");
+}
+
+#[test]
+fn units_are_required() {
+    assert!(Cli::try_parse_from(["streamify-stream", "--freshness", "10"]).is_err());
+    assert!(Cli::try_parse_from(["streamify-stream", "--memory-limit", "192"]).is_err());
+}
+
+#[test]
+fn partition_lists_are_numbers_and_ranges() {
+    assert_eq!(parse_partitions("0-2, 7").unwrap().0, BTreeSet::from([0, 1, 2, 7]));
+    for text in ["", "a", "3-1", "-1", "1-"] {
+        assert!(parse_partitions(text).is_err(), "`{text}` was taken");
+    }
+}
+
+#[test]
+fn empty_texts_count_as_not_set() {
+    let settings = parse(&["--bootstrap-servers", "", "--group-id", " "]).settings([]).unwrap();
+
+    assert_eq!((settings.source, settings.group_id), (Source::Embedded, None));
+}
