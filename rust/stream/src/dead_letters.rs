@@ -75,18 +75,28 @@ pub async fn known(table: &Appender, origin: &Origin, start: &Start) -> Result<L
         .and(Reference::new("partition").equal_to(Datum::int(partition)))
         .and(Reference::new("offset").greater_than_or_equal_to(Datum::long(start.offset)));
     let batches = table.table().read(&["offset", "reason"], filter).await?;
+    let letters = letters(&batches)
+        .map_err(|source| StreamError::Rows { topic: dead_letter::TABLE.to_owned(), source })?;
+    info!(partition = %start.partition, from = start.offset, letters = letters.len(), "dead letters of an attempt whose rows did not land are kept");
+    Ok(letters)
+}
+
+/// Reads offsets and reasons. A column that cannot be read is an error: letters that were overlooked would be written twice.
+fn letters(batches: &[RecordBatch]) -> Result<Letters, ArrowError> {
+    let unreadable =
+        |name: &str| ArrowError::SchemaError(format!("column `{name}` has another type than expected"));
     let mut letters = Letters::new();
-    for batch in &batches {
+    for batch in batches {
         let offsets =
             batch.column_by_name("offset").and_then(|column| column.as_primitive_opt::<Int64Type>());
         let reasons = batch.column_by_name("reason").and_then(|column| column.as_string_opt::<i32>());
-        let (Some(offsets), Some(reasons)) = (offsets, reasons) else { continue };
+        let offsets = offsets.ok_or_else(|| unreadable("offset"))?;
+        let reasons = reasons.ok_or_else(|| unreadable("reason"))?;
         for (offset, reason) in offsets.values().iter().zip(reasons) {
-            // A code that this version does not know is still a dead letter.
+            // A code that this version does not know is still a dead letter; the reason is for the report only.
             letters.insert(*offset, reason.and_then(Reason::from_code).unwrap_or(Reason::NotJson));
         }
     }
-    info!(partition = %start.partition, from = start.offset, letters = letters.len(), "dead letters of an attempt whose rows did not land are kept");
     Ok(letters)
 }
 
@@ -288,6 +298,18 @@ mod tests {
         assert_eq!(left.iter().map(|letter| letter.offset).collect::<Vec<_>>(), [7, 12, 3]);
         let state = after(&left, &[cut(0, 0, 20), cut(1, 0, 4)], &state, 0);
         assert_eq!((state.next_offset("t", 0), state.next_offset("t", 1)), (Some(20), Some(4)));
+    }
+
+    #[test]
+    fn letters_are_read_back_as_they_were_written_or_not_at_all() {
+        let batch = dead_letter::to_batch(&[letter(0, 5), letter(0, 9)], 0).unwrap();
+
+        assert_eq!(
+            letters(std::slice::from_ref(&batch)).unwrap(),
+            Letters::from([(5, Reason::NotJson), (9, Reason::NotJson)])
+        );
+        let without_reason = batch.project(&[batch.schema().index_of("offset").unwrap()]).unwrap();
+        assert!(letters(&[without_reason]).unwrap_err().to_string().contains("`reason`"));
     }
 
     #[test]

@@ -221,7 +221,8 @@ impl StreamError {
             Self::Lake { source, .. } => source.is_retryable(),
             Self::File { source, .. } => source.is_retryable(),
             Self::PartitionFailed { retryable, .. } => *retryable,
-            Self::TopicsMissing { .. } => true,
+            // The store may be away for a moment; what is truly broken ends the run after `--commit-timeout`.
+            Self::TopicsMissing { .. } | Self::Read(_) => true,
             _ => false,
         }
     }
