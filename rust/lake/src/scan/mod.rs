@@ -18,6 +18,7 @@ use iceberg::spec::{
 
 use crate::catalog::LoadedTable;
 use crate::commit::manifests_of_head;
+use crate::files::FilePartition;
 use crate::read::ReadError;
 
 /// How many manifests are read at once.
@@ -51,8 +52,27 @@ impl LiveFile {
     pub fn day(&self, metadata: &TableMetadata) -> Option<i32> {
         let spec = metadata.partition_spec_by_id(self.spec_id)?;
         let (position, unit) = day_field(spec, metadata)?;
+        self.value(position).map(|value| value.div_euclid(unit))
+    }
+
+    /// The partition to which files with these rows belong; `None` if it was written with another spec than the table has
+    /// now, or with one that we do not write.
+    pub fn partition(&self, metadata: &TableMetadata) -> Option<FilePartition> {
+        let spec = metadata.default_partition_spec();
+        if self.spec_id != spec.spec_id() {
+            return None;
+        }
+        match (spec.fields(), day_field(spec, metadata)) {
+            ([], _) => Some(FilePartition::None),
+            ([_], Some((position, 1))) => self.value(position).map(FilePartition::Day),
+            ([_], Some((position, _))) => self.value(position).map(FilePartition::Hour),
+            _ => None,
+        }
+    }
+
+    fn value(&self, position: usize) -> Option<i32> {
         match self.file.partition().fields().get(position)? {
-            Some(Literal::Primitive(PrimitiveLiteral::Int(value))) => Some(value.div_euclid(unit)),
+            Some(Literal::Primitive(PrimitiveLiteral::Int(value))) => Some(*value),
             _ => None,
         }
     }
