@@ -1,9 +1,10 @@
 //! Measures silver on a file of events.
 //!
-//! `cargo run --release -p streamify-core --example silver_bench -- [--topic NAME] [--batch ROWS] [--agents COUNT] FILE`
+//! `cargo run --release -p streamify-core --example silver_bench -- [--topic NAME] [--batch ROWS] [--agents COUNT] [--no-agents] FILE`
 //!
 //! `FILE` has one event per line: JSON, or a key, a tab and JSON. The topic is taken from the file name unless named.
-//! Decoding is not measured. `--agents` puts that many made-up user agents in the place of those of the file.
+//! Decoding is not measured. `--agents` puts that many made-up user agents in the place of those of the file;
+//! `--no-agents` leaves user agents as they are, to tell what they cost.
 //! Two figures per run: the ids and coordinates through `FirstDelivery`, and the transformation; the first run also meets every
 //! user agent for the first time.
 //!
@@ -18,13 +19,14 @@ use std::{env, fs};
 
 use arrow::array::{RecordBatch, StringArray};
 use streamify_core::silver::dedup::FirstDelivery;
-use streamify_core::{DecodeOptions, Decoder, Record, SilverPlan, builtin};
+use streamify_core::{Contract, DecodeOptions, Decoder, Record, SilverPlan, builtin};
 
 struct Arguments {
     file: PathBuf,
     topic: String,
     batch: usize,
     agents: usize,
+    no_agents: bool,
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -49,6 +51,10 @@ fn main() -> Result<(), Box<dyn Error>> {
         batches =
             batches.iter().map(|batch| with_agents(batch, arguments.agents)).collect::<Result<_, _>>()?;
     }
+    let mut contract = Contract::clone(&contract);
+    if arguments.no_agents {
+        contract.silver.user_agent = None;
+    }
     let mut plan = SilverPlan::new(&contract);
     for run in 1..=4 {
         measure(run, &mut plan, &batches)?;
@@ -57,19 +63,20 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 fn arguments() -> Result<Arguments, Box<dyn Error>> {
-    let (mut file, mut topic, mut batch, mut agents) = (None, None, 65_536, 0);
+    let (mut file, mut topic, mut batch, mut agents, mut no_agents) = (None, None, 65_536, 0, false);
     let mut words = env::args().skip(1);
     while let Some(word) = words.next() {
         match word.as_str() {
             "--topic" => topic = words.next(),
             "--batch" => batch = words.next().ok_or("`--batch` needs a number")?.parse()?,
             "--agents" => agents = words.next().ok_or("`--agents` needs a number")?.parse()?,
+            "--no-agents" => no_agents = true,
             _ => file = Some(PathBuf::from(word)),
         }
     }
     let file = file.ok_or("no file named")?;
     let stem = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-    Ok(Arguments { file, topic: topic.unwrap_or(stem), batch, agents })
+    Ok(Arguments { file, topic: topic.unwrap_or(stem), batch, agents, no_agents })
 }
 
 /// Gives every row one of `count` user agents, without order.

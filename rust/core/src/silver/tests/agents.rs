@@ -9,109 +9,111 @@ fn parsed(text: &str) -> (String, Option<String>, String, &'static str) {
     (agent.browser, agent.version, agent.os, agent.device)
 }
 
+/// Text, browser, version, system, device.
+const AGENTS: [(&str, &str, &str, &str, &str); 14] = [
+    (
+        "Mozilla/5.0 (Windows NT 6.1; WOW64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/36.0.1985.143 Safari/537.36",
+        "Chrome",
+        "36.0.1985.143",
+        "Windows",
+        "desktop",
+    ),
+    (
+        "Mozilla/5.0 (Macintosh; Intel Mac OS X 10_9_4) AppleWebKit/537.77.4 (KHTML, like Gecko) Version/7.0.5 Safari/537.77.4",
+        "Safari",
+        "7.0.5",
+        "Mac OS X",
+        "desktop",
+    ),
+    (
+        "Mozilla/5.0 (iPhone; CPU iPhone OS 7_1_2 like Mac OS X) AppleWebKit/537.51.2 (KHTML, like Gecko) Version/7.0 Mobile/11D257 Safari/9537.53",
+        "Mobile Safari",
+        "7.0",
+        "iOS",
+        "mobile",
+    ),
+    (
+        "Mozilla/5.0 (iPad; CPU OS 17_6 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/17.6 Mobile/15E148 Safari/604.1",
+        "Mobile Safari",
+        "17.6",
+        "iOS",
+        "tablet",
+    ),
+    (
+        "Mozilla/5.0 (X11; Linux x86_64; rv:31.0) Gecko/20100101 Firefox/31.0",
+        "Firefox",
+        "31.0",
+        "Linux",
+        "desktop",
+    ),
+    (
+        "Mozilla/5.0 (X11; Ubuntu; Linux i686; rv:31.0) Gecko/20100101 Firefox/31.0",
+        "Firefox",
+        "31.0",
+        "Ubuntu",
+        "desktop",
+    ),
+    (
+        "Mozilla/5.0 (compatible; MSIE 9.0; Windows NT 6.1; WOW64; Trident/5.0)",
+        "IE",
+        "9.0",
+        "Windows",
+        "desktop",
+    ),
+    (
+        "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/128.0.0.0 Safari/537.36 Edg/128.0.0.0",
+        "Edge",
+        "128.0.0.0",
+        "Windows",
+        "desktop",
+    ),
+    (
+        "Mozilla/5.0 (Linux; Android 14; Pixel 8) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/128.0.0.0 Mobile Safari/537.36",
+        "Chrome Mobile",
+        "128.0.0.0",
+        "Android",
+        "mobile",
+    ),
+    (
+        "Mozilla/5.0 (Linux; Android 13; SM-X900) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/119.0.0.0 Safari/537.36",
+        "Chrome",
+        "119.0.0.0",
+        "Android",
+        "tablet",
+    ),
+    (
+        "Mozilla/5.0 (Linux; U; Android 4.0.3; en-us; KFTT Build/IML74K) AppleWebKit/535.19 (KHTML, like Gecko) Silk/3.4 Mobile Safari/535.19 Silk-Accelerated=true",
+        "Amazon Silk",
+        "3.4",
+        "Android",
+        "tablet",
+    ),
+    (
+        "Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)",
+        "Googlebot",
+        "2.1",
+        "Other",
+        "bot",
+    ),
+    (
+        "Mozilla/5.0 (Linux; Android 6.0.1; Nexus 5X Build/MMB29P) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/99.0 Mobile Safari/537.36 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)",
+        "Googlebot",
+        "2.1",
+        "Android",
+        "bot",
+    ),
+    (
+        "Mozilla/5.0 (X11; CrOS x86_64 14541.0.0) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/128.0.0.0 Safari/537.36",
+        "Chrome",
+        "128.0.0.0",
+        "Chrome OS",
+        "desktop",
+    ),
+];
+
 #[test]
 fn agents_are_taken_apart() {
-    let cases = [
-        (
-            "Mozilla/5.0 (Windows NT 6.1; WOW64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/36.0.1985.143 Safari/537.36",
-            "Chrome",
-            "36.0.1985.143",
-            "Windows",
-            "desktop",
-        ),
-        (
-            "Mozilla/5.0 (Macintosh; Intel Mac OS X 10_9_4) AppleWebKit/537.77.4 (KHTML, like Gecko) Version/7.0.5 Safari/537.77.4",
-            "Safari",
-            "7.0.5",
-            "Mac OS X",
-            "desktop",
-        ),
-        (
-            "Mozilla/5.0 (iPhone; CPU iPhone OS 7_1_2 like Mac OS X) AppleWebKit/537.51.2 (KHTML, like Gecko) Version/7.0 Mobile/11D257 Safari/9537.53",
-            "Mobile Safari",
-            "7.0",
-            "iOS",
-            "mobile",
-        ),
-        (
-            "Mozilla/5.0 (iPad; CPU OS 17_6 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/17.6 Mobile/15E148 Safari/604.1",
-            "Mobile Safari",
-            "17.6",
-            "iOS",
-            "tablet",
-        ),
-        (
-            "Mozilla/5.0 (X11; Linux x86_64; rv:31.0) Gecko/20100101 Firefox/31.0",
-            "Firefox",
-            "31.0",
-            "Linux",
-            "desktop",
-        ),
-        (
-            "Mozilla/5.0 (X11; Ubuntu; Linux i686; rv:31.0) Gecko/20100101 Firefox/31.0",
-            "Firefox",
-            "31.0",
-            "Ubuntu",
-            "desktop",
-        ),
-        (
-            "Mozilla/5.0 (compatible; MSIE 9.0; Windows NT 6.1; WOW64; Trident/5.0)",
-            "IE",
-            "9.0",
-            "Windows",
-            "desktop",
-        ),
-        (
-            "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/128.0.0.0 Safari/537.36 Edg/128.0.0.0",
-            "Edge",
-            "128.0.0.0",
-            "Windows",
-            "desktop",
-        ),
-        (
-            "Mozilla/5.0 (Linux; Android 14; Pixel 8) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/128.0.0.0 Mobile Safari/537.36",
-            "Chrome Mobile",
-            "128.0.0.0",
-            "Android",
-            "mobile",
-        ),
-        (
-            "Mozilla/5.0 (Linux; Android 13; SM-X900) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/119.0.0.0 Safari/537.36",
-            "Chrome",
-            "119.0.0.0",
-            "Android",
-            "tablet",
-        ),
-        (
-            "Mozilla/5.0 (Linux; U; Android 4.0.3; en-us; KFTT Build/IML74K) AppleWebKit/535.19 (KHTML, like Gecko) Silk/3.4 Mobile Safari/535.19 Silk-Accelerated=true",
-            "Amazon Silk",
-            "3.4",
-            "Android",
-            "tablet",
-        ),
-        (
-            "Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)",
-            "Googlebot",
-            "2.1",
-            "Other",
-            "bot",
-        ),
-        (
-            "Mozilla/5.0 (Linux; Android 6.0.1; Nexus 5X Build/MMB29P) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/99.0 Mobile Safari/537.36 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)",
-            "Googlebot",
-            "2.1",
-            "Android",
-            "bot",
-        ),
-        (
-            "Mozilla/5.0 (X11; CrOS x86_64 14541.0.0) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/128.0.0.0 Safari/537.36",
-            "Chrome",
-            "128.0.0.0",
-            "Chrome OS",
-            "desktop",
-        ),
-    ];
-    for (text, browser, version, os, device) in cases {
+    for (text, browser, version, os, device) in AGENTS {
         let expected = (browser.to_owned(), Some(version.to_owned()), os.to_owned(), device);
         assert_eq!(parsed(text), expected, "{text}");
         assert_eq!(parsed(&format!("\"{text}\"")), expected, "{text}");

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use arrow::array::BooleanArray;
 use proptest::prelude::*;
 
-use crate::silver::dedup::{Coordinates, Deliveries, FirstDelivery, bucket_of};
+use crate::silver::dedup::{BYTES_PER_ID, Coordinates, Deliveries, FirstDelivery, bucket_of, buckets_for};
 
 #[derive(Clone, Debug)]
 struct Delivery {
@@ -141,4 +141,13 @@ fn nothing_offered_is_nothing_kept() {
     let decided = sealed.finish();
     assert!(decided.kept.is_empty());
     assert_eq!(decided, Deliveries::default());
+}
+
+#[test]
+fn buckets_follow_from_the_memory_there_is() {
+    let mebibyte = 1 << 20;
+    assert_eq!((buckets_for(0, mebibyte), buckets_for(1000, mebibyte)), (1, 1));
+    assert_eq!(buckets_for(1_000_000, 10 * BYTES_PER_ID as u64), 100_000);
+    assert_eq!(buckets_for(1_000_000, 64 * mebibyte), 3);
+    assert_eq!((buckets_for(u64::MAX, 1), buckets_for(1, 0)), (u32::MAX, 150));
 }
