@@ -102,7 +102,8 @@ impl EventIdentity<'_> {
     }
 }
 
-fn write_part(part: Part<'_>, out: &mut Vec<u8>) {
+/// Appends one value with its length in front.
+pub(crate) fn write_part(part: Part<'_>, out: &mut Vec<u8>) {
     match part {
         Part::Null => out.push(NULL),
         Part::Text(text) => write_text(text, out),
