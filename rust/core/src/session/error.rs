@@ -39,7 +39,9 @@ pub enum SessionError {
         found: i32,
     },
     /// One session has more text than an Arrow array can hold (2 GiB).
-    #[error("the session of day {day} that starts at {started_ms} ms has {bytes} bytes of text, more than 2 GiB")]
+    #[error(
+        "the session of day {day} that starts at {started_ms} ms has {bytes} bytes of text, more than 2 GiB"
+    )]
     TooLarge {
         /// The day it starts on.
         day: i32,

@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use arrow::array::{Array, Float64Array, RecordBatch, StringArray};
 
+use super::SessionError;
 use super::actor::{Actor, Runs, Who};
 use super::source::{self, Topic, doubles, ints, required, texts};
-use super::SessionError;
 
 /// The page that tells of a song.
 pub(super) const SONG_PAGE: &str = "NextSong";

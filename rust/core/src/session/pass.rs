@@ -110,7 +110,8 @@ impl<'a> Iterator for Groups<'a> {
     type Item = &'a [Event];
 
     fn next(&mut self) -> Option<Self::Item> {
-        let length = self.rest.iter().take_while(|event| self.events.member(event).actor == self.actor).count();
+        let length =
+            self.rest.iter().take_while(|event| self.events.member(event).actor == self.actor).count();
         let (group, rest) = self.rest.split_at(length);
         self.rest = rest;
         self.actor += 1;

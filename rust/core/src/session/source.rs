@@ -1,6 +1,8 @@
 //! Narrow silver columns as they come: which ones each topic gives, and typed access to them.
 
-use arrow::array::{Array, AsArray, BooleanArray, Float64Array, Int32Array, Int64Array, RecordBatch, StringArray};
+use arrow::array::{
+    Array, AsArray, BooleanArray, Float64Array, Int32Array, Int64Array, RecordBatch, StringArray,
+};
 use arrow::array::{ListArray, PrimitiveArray};
 use arrow::datatypes::{ArrowPrimitiveType, Float64Type, Int32Type, Int64Type, TimestampMicrosecondType};
 
@@ -121,7 +123,10 @@ pub(super) fn longs<'a>(batch: &'a RecordBatch, name: &'static str) -> Result<&'
     numbers::<Int64Type>(batch, name, "long")
 }
 
-pub(super) fn doubles<'a>(batch: &'a RecordBatch, name: &'static str) -> Result<&'a Float64Array, SessionError> {
+pub(super) fn doubles<'a>(
+    batch: &'a RecordBatch,
+    name: &'static str,
+) -> Result<&'a Float64Array, SessionError> {
     numbers::<Float64Type>(batch, name, "double")
 }
 
@@ -132,7 +137,10 @@ pub(super) fn times<'a>(
     numbers::<TimestampMicrosecondType>(batch, name, "timestamp in microseconds")
 }
 
-pub(super) fn booleans<'a>(batch: &'a RecordBatch, name: &'static str) -> Result<&'a BooleanArray, SessionError> {
+pub(super) fn booleans<'a>(
+    batch: &'a RecordBatch,
+    name: &'static str,
+) -> Result<&'a BooleanArray, SessionError> {
     let array = column(batch, name)?;
     array.as_boolean_opt().ok_or_else(|| wrong_type(array, name, "boolean"))
 }

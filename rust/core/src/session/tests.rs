@@ -2,6 +2,6 @@
 
 mod examples;
 mod generate;
-mod laws;
 mod lake;
+mod laws;
 mod oracle;

@@ -93,7 +93,8 @@ impl Back {
             if let Some(first_ms) = chained.filter(|first_ms| !may_go_on_before(day, *first_ms)) {
                 self.replaced.insert(day_of(first_ms));
             }
-            let earlier = chained.into_iter().chain(touched).filter(|first_ms| may_go_on_before(day, *first_ms));
+            let earlier =
+                chained.into_iter().chain(touched).filter(|first_ms| may_go_on_before(day, *first_ms));
             if let Some(first_ms) = earlier.min() {
                 self.from.entry(day - 1).or_default().entry(actor).or_default().chained_ms = Some(first_ms);
             }

@@ -35,7 +35,12 @@ impl Latest {
         }
     }
 
-    pub(super) fn push(&mut self, day: i32, batch: &RecordBatch, runs: &mut Runs) -> Result<(), SessionError> {
+    pub(super) fn push(
+        &mut self,
+        day: i32,
+        batch: &RecordBatch,
+        runs: &mut Runs,
+    ) -> Result<(), SessionError> {
         People::of(batch)?.each(runs, |_, _, time_ms| {
             source::check_day(day, time_ms)?;
             self.found_ms = self.found_ms.max(Some(time_ms));
@@ -77,7 +82,12 @@ impl Closing {
         }
     }
 
-    pub(super) fn push(&mut self, day: i32, batch: &RecordBatch, common: &Common) -> Result<(), SessionError> {
+    pub(super) fn push(
+        &mut self,
+        day: i32,
+        batch: &RecordBatch,
+        common: &Common,
+    ) -> Result<(), SessionError> {
         let (closes, open) = Stored::of(batch)?.closing_and_open(common.watermark_ms());
         if closes {
             self.replaced.insert(day);

@@ -53,7 +53,12 @@ impl Watch {
         Turn::Phase(Phase::Back(Back::of(touches, self.closing.take().unwrap_or_default())))
     }
 
-    pub(super) fn push(&mut self, day: i32, batch: &RecordBatch, runs: &mut Runs) -> Result<(), SessionError> {
+    pub(super) fn push(
+        &mut self,
+        day: i32,
+        batch: &RecordBatch,
+        runs: &mut Runs,
+    ) -> Result<(), SessionError> {
         let seen = &mut self.seen;
         People::of(batch)?.each(runs, |_, who, time_ms| {
             source::check_day(day, time_ms)?;

@@ -50,33 +50,36 @@ pub(super) fn distinct(mut facts: Vec<Fact>) -> Vec<Fact> {
 fn walk() -> impl Strategy<Value = Vec<Fact>> {
     let who = (select(vec![None, Some(""), Some("a"), Some("b")]), 1_i64..4, 1_i64..4);
     let first_item = select(vec![0, 0, 0, 1, 7]);
-    (who, start(), first_item, vec((pause(), event()), 1..11)).prop_map(|((run, user, session), start, item, events)| {
-        let (mut time_ms, mut item, mut facts) = (start, item, Vec::new());
-        for (pause_ms, (shape, anonymous, level, city, played)) in events {
-            time_ms += pause_ms;
-            let user = (!anonymous).then_some(user);
-            let fact = |topic, page| fact_of((run, user, session), (item, time_ms), topic, page, level, city, played);
-            match shape {
-                Shape::Listen => facts.push(fact(Topic::Listen, "")),
-                Shape::Song => facts.push(fact(Topic::PageView, "NextSong")),
-                Shape::Both => {
-                    facts.extend([fact(Topic::PageView, "NextSong"), fact(Topic::Listen, "")]);
+    (who, start(), first_item, vec((pause(), event()), 1..11)).prop_map(
+        |((run, user, session), start, item, events)| {
+            let (mut time_ms, mut item, mut facts) = (start, item, Vec::new());
+            for (pause_ms, (shape, anonymous, level, city, played)) in events {
+                time_ms += pause_ms;
+                let user = (!anonymous).then_some(user);
+                let fact = |topic, page| {
+                    fact_of((run, user, session), (item, time_ms), topic, page, level, city, played)
+                };
+                match shape {
+                    Shape::Listen => facts.push(fact(Topic::Listen, "")),
+                    Shape::Song => facts.push(fact(Topic::PageView, "NextSong")),
+                    Shape::Both => {
+                        facts.extend([fact(Topic::PageView, "NextSong"), fact(Topic::Listen, "")]);
+                    }
+                    Shape::Page(page) => facts.push(fact(Topic::PageView, page)),
+                    Shape::Login => facts.extend([fact(Topic::PageView, "Home"), fact(Topic::Auth, "")]),
+                    Shape::Change => {
+                        facts.extend([fact(Topic::PageView, "Submit Upgrade"), fact(Topic::StatusChange, "")])
+                    }
+                    Shape::SameItem => {
+                        facts.push(fact(Topic::PageView, "Help"));
+                        continue;
+                    }
                 }
-                Shape::Page(page) => facts.push(fact(Topic::PageView, page)),
-                Shape::Login => facts.extend([fact(Topic::PageView, "Home"), fact(Topic::Auth, "")]),
-                Shape::Change => facts.extend([
-                    fact(Topic::PageView, "Submit Upgrade"),
-                    fact(Topic::StatusChange, ""),
-                ]),
-                Shape::SameItem => {
-                    facts.push(fact(Topic::PageView, "Help"));
-                    continue;
-                }
+                item += 1;
             }
-            item += 1;
-        }
-        facts
-    })
+            facts
+        },
+    )
 }
 
 #[derive(Clone, Copy, Debug)]

@@ -65,7 +65,8 @@ fn order(fact: &Fact) -> impl Ord + use<> {
         _ => None,
     };
     let plays = matches!(fact.topic, Topic::Listen | Topic::PageView);
-    let played = if plays { (fact.artist, fact.song, fact.seconds.map(f64::to_bits)) } else { (None, None, None) };
+    let played =
+        if plays { (fact.artist, fact.song, fact.seconds.map(f64::to_bits)) } else { (None, None, None) };
     let place = (fact.level, fact.city);
     (fact.time_ms, fact.session, fact.item, fact.topic, fact.user.is_some(), detail, place, played)
 }
@@ -82,7 +83,8 @@ fn row(person: Person, facts: &[&Fact], watermark_ms: Option<i64>) -> Row {
     let told = |get: fn(&Fact) -> Option<&'static str>| -> Vec<String> {
         songs.values().map(|told| told.iter().find_map(|fact| get(fact)).unwrap_or("").to_owned()).collect()
     };
-    let count = |topic| i32::try_from(facts.iter().filter(|fact| fact.topic == topic && !is_song(fact)).count());
+    let count =
+        |topic| i32::try_from(facts.iter().filter(|fact| fact.topic == topic && !is_song(fact)).count());
     let counts = [Topic::PageView, Topic::Auth, Topic::StatusChange].map(|topic| count(topic).unwrap());
     let listens = i32::try_from(songs.len()).unwrap();
     let mut levels: Vec<&str> = facts
