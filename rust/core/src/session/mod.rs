@@ -19,6 +19,7 @@
 
 mod actor;
 mod changes;
+mod columns;
 mod error;
 mod events;
 mod pass;
@@ -29,10 +30,10 @@ mod source;
 mod table;
 
 pub use changes::Changes;
+pub use columns::columns;
 pub use error::SessionError;
 pub use planner::{Options, Outcome, Planner, Step};
 pub use source::{Read, Topic};
-pub use table::columns;
 
 /// The longest pause within a session, in ms (inclusive).
 pub const GAP_MS: i64 = 1_800_000;

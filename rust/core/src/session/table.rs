@@ -1,4 +1,4 @@
-//! The table of sessions: its columns, new rows, and rows that are there already.
+//! The table of sessions as batches: new rows, and rows that are there already.
 
 use std::sync::Arc;
 
@@ -10,121 +10,12 @@ use arrow::array::{
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::{DataType, Field, Int64Type, TimestampMicrosecondType};
 
-use super::SessionError;
 use super::actor::{Actor, Runs};
 use super::row::{Session, is_closed};
 use super::source::{booleans, lists, longs, required, texts, times};
-use crate::contract::{Column, ColumnType};
+use super::{SessionError, columns::columns};
 use crate::contract::{ELEMENT, UTC, schema_of};
 use crate::identity::hex;
-
-/// Returns the columns of the table of sessions, in table order.
-#[must_use]
-pub fn columns() -> Vec<Column> {
-    use ColumnType::{Boolean, Date, Double, Int, Long, LongList, String, StringList, Timestamp};
-    let column = Column::new;
-    let with_unit = |column: Column, unit: &str| Column { unit: Some(unit.to_owned()), ..column };
-    let personal = |column: Column| Column { personal: true, ..column };
-    vec![
-        column(
-            "session_key",
-            String,
-            false,
-            "Identity of the session, 32 hex digits, from its person and its first event.",
-        ),
-        column("session_date", Date, false, "UTC date of the first event."),
-        column("run_id", String, true, "Producer run; part of the identity of people."),
-        personal(column(
-            "user_id",
-            Long,
-            true,
-            "Number of the user within the run; null for a visitor whom nothing names.",
-        )),
-        column(
-            "session_ids",
-            LongList,
-            false,
-            "Numbers of the producer's sessions that the events are of, ascending.",
-        ),
-        column("started_at", Timestamp, false, "Time of the first event, UTC."),
-        column("ended_at", Timestamp, false, "Time of the last event, UTC."),
-        with_unit(
-            column("duration_ms", Long, false, "From the first event to the last; 0 for a single event."),
-            "ms",
-        ),
-        column(
-            "event_count",
-            Int,
-            false,
-            "Events: listens, page views without songs, logins and status changes.",
-        ),
-        column(
-            "listen_count",
-            Int,
-            false,
-            "Songs that were played; each once, though two topics tell of it.",
-        ),
-        column("page_view_count", Int, false, "Pages that were entered, without songs."),
-        column("auth_event_count", Int, false, "Login results."),
-        column("status_change_count", Int, false, "Requested upgrades and downgrades."),
-        with_unit(
-            column(
-                "listen_seconds",
-                Double,
-                false,
-                "Sum of the lengths of the songs played; not the time of listening.",
-            ),
-            "s",
-        ),
-        column(
-            "songs",
-            StringList,
-            false,
-            "Title of each listen in order of time; empty text where the event has none.",
-        ),
-        column(
-            "artists",
-            StringList,
-            false,
-            "Artist of each listen in order of time; empty text where the event has none.",
-        ),
-        column("pages", StringList, false, "Page of each page view in order of time, without songs."),
-        column(
-            "level_at_start",
-            String,
-            true,
-            "First subscription level that an event tells: `free` or `paid`.",
-        ),
-        column(
-            "level_at_end",
-            String,
-            true,
-            "Last subscription level that an event tells; after a status change its new level.",
-        ),
-        column(
-            "level_changed",
-            Boolean,
-            false,
-            "Whether the level changed within the session, even if it changed back.",
-        ),
-        column("city", String, true, "City of the first event."),
-        column("state", String, true, "US state of the first event, two letters."),
-        column("first_item", Int, false, "Position of the first event in its producer session."),
-        column(
-            "is_left_truncated",
-            Boolean,
-            false,
-            "Whether the beginning (item 0) of the first event's producer session is not in this session.",
-        ),
-        column(
-            "is_closed",
-            Boolean,
-            false,
-            "Whether no event at or after the watermark can still belong to the session: its end plus 30 min is before the watermark.",
-        ),
-        column("_processed_at", Timestamp, false, "When the row was computed, UTC."),
-    ]
-}
 
 /// Text and list entries of one batch: small enough for 32-bit Arrow offsets, large enough to write well.
 const BATCH_BYTES: usize = 32 << 20;
@@ -169,7 +60,7 @@ fn batch(
         Actor::User { user, .. } => Some(user),
         Actor::Visitor { .. } => None,
     };
-    let columns = vec![
+    let arrays = vec![
         rows.keys(),
         rows.dates(),
         rows.texts(|session| runs.name(session.actor.run())),
@@ -197,7 +88,7 @@ fn batch(
         rows.booleans(|session| is_closed(session.ended_ms, watermark_ms)),
         Arc::new(zoned(processed_at)) as ArrayRef,
     ];
-    Ok(RecordBatch::try_new(schema_of(&self::columns()), columns)?)
+    Ok(RecordBatch::try_new(schema_of(&columns()), arrays)?)
 }
 
 fn zoned(times_us: impl Iterator<Item = i64>) -> PrimitiveArray<TimestampMicrosecondType> {

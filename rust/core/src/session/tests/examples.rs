@@ -158,6 +158,21 @@ fn a_late_user_takes_the_visitors_session_and_a_second_one_gives_it_back() {
 }
 
 #[test]
+fn a_user_who_is_gone_gives_back_what_made_a_session_cross_midnight() {
+    let mut lake = Lake::default();
+    let only_naming = home(1, 1, 1, MIDNIGHT_MS + DAY_MS / 2);
+    let facts = [home(1, 2, 0, MIDNIGHT_MS - 1_000), home(None, 1, 0, MIDNIGHT_MS), only_naming.clone()];
+    lake.change(&facts, &[], 1_000);
+    assert_eq!(lake.rows().len(), 2);
+
+    lake.change(&[], &[only_naming], 1_000);
+
+    let mut counts: Vec<_> = lake.rows().iter().map(|row| (row.user, row.counts[0])).collect();
+    counts.sort_unstable();
+    assert_eq!(counts, [(None, 1), (Some(1), 1)]);
+}
+
+#[test]
 fn levels_are_told_in_order_and_a_status_change_ends_in_its_new_level() {
     let page = |item, time_ms| Fact { level: None, ..home(1, 1, item, time_ms) };
 
@@ -229,6 +244,13 @@ fn the_list_columns_are_lists() {
     let kinds = |kind| columns().into_iter().filter(|column| column.kind == kind).count();
 
     assert_eq!((kinds(ColumnType::StringList), kinds(ColumnType::LongList)), (3, 1));
+}
+
+#[test]
+fn the_planner_can_move_between_threads() {
+    fn is_send<T: Send>() {}
+
+    is_send::<Planner>();
 }
 
 #[test]
