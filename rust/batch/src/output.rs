@@ -63,7 +63,7 @@ impl<'a> Output<'a> {
         context: &'a Context,
         table: &'a LoadedTable,
         partition: FilePartition,
-        names: FileNames,
+        names: &FileNames,
         sort_key: &'a [String],
     ) -> Self {
         let target = table.metadata.properties().get("write.target-file-size-bytes");
