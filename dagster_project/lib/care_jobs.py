@@ -1,6 +1,7 @@
 """Table care as Dagster starts it: compaction, then expiry, then the search for orphans, by the settings of a run."""
 
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 
 from pydantic import Field
 
@@ -20,15 +21,17 @@ class CareConfig(BatchRunConfig):
     small_below: float = Field(0.75, description="A file is small below this part of the table's target file size; (0, 1].")
     min_files: int = Field(5, description="A day with fewer small files is left alone; at least 2.")
     expire: bool = Field(True, description="Remove old snapshots, and the files that only they needed.")
-    min_snapshots: int | None = Field(
-        None, description="Snapshots that stay at least; by the table's properties (10) if not set."
+    expire_older_than_hours: float | None = Field(
+        None, description="Younger snapshots stay; by the table's properties (else 120 hours) if not set."
     )
-    max_age: str | None = Field(
-        None, description="Age up to which snapshots stay, with a unit, e.g. `7d`; by the table's properties (5 days) if not set."
+    expire_keep: int | None = Field(
+        None, description="So many snapshots of each branch stay at least; by the table's properties (else 1) if not set."
     )
     orphans: bool = Field(True, description="Look for files that no snapshot knows.")
     delete_orphans: bool = Field(False, description="Delete them, too; otherwise they are only counted.")
-    orphan_grace: str = Field("3d", description="Files younger than this are nobody's orphans; at least `1h`.")
+    orphans_older_than_hours: float = Field(
+        72, description="Younger files are left alone, because a writer may be about to commit them; at least 1.", ge=1
+    )
 
 
 def care_asset_name(table: str) -> str:
@@ -40,11 +43,14 @@ def care_jobs(table: str, config: CareConfig) -> Sequence[BatchJob]:
     """Returns the jobs of a run, in the order in which each leaves the next one something to do."""
     jobs = []
     if config.compact:
-        jobs.append(_job(table, "compact", config, small_below=config.small_below, min_files=config.min_files))
+        options = {"small_below": config.small_below, "min_files": config.min_files, "memory_limit": config.memory_limit}
+        jobs.append(_job(table, "compact", options))
     if config.expire:
-        jobs.append(_job(table, "expire", config, min_snapshots=config.min_snapshots, max_age=config.max_age))
+        older_than = None if config.expire_older_than_hours is None else timedelta(hours=config.expire_older_than_hours)
+        jobs.append(_job(table, "expire", {"older_than": older_than, "keep": config.expire_keep}))
     if config.orphans:
-        jobs.append(_job(table, "remove-orphans", config, grace=config.orphan_grace, delete=config.delete_orphans))
+        older_than = timedelta(hours=config.orphans_older_than_hours)
+        jobs.append(_job(table, "remove-orphans", {"older_than": older_than, "dry_run": not config.delete_orphans}))
     return jobs
 
 
@@ -61,23 +67,24 @@ def care_metadata(before: Figures, after: Figures, reports: Mapping[str, Report]
         figures |= {f"{name}_before": getattr(before, name), f"{name}_after": getattr(after, name)}
     for function, report in reports.items():
         figures |= _FIGURES[function](report)
-        figures[f"{function}_seconds"] = float(_number(report, "seconds"))
     return figures
 
 
-def _job(table: str, command: str, config: CareConfig, **options: object) -> BatchJob:
+def _job(table: str, command: str, options: Mapping[str, object]) -> BatchJob:
     given = {name: value for name, value in options.items() if value is not None and value is not False}
-    if config.memory_limit and command == "compact":
-        given["memory_limit"] = config.memory_limit
     args = [command, "--tables", table]
     for name, value in given.items():
-        args += [f"--{name.replace('_', '-')}", *([] if value is True else [str(value)])]
-    is_dry_run = command == "remove-orphans" and "delete" not in given
-    return BatchJob(table, args, command.replace("-", "_"), {"table": table, **given}, is_dry_run)
+        args += [f"--{name.replace('_', '-')}", *([] if value is True else [_flag(value)])]
+    function = command.replace("-", "_")
+    return BatchJob(table, args, function, {"table": table, **given}, is_dry_run="dry_run" in given)
+
+
+def _flag(value: object) -> str:
+    return f"{value.total_seconds():.0f}s" if isinstance(value, timedelta) else str(value)
 
 
 def _compacted(report: Report) -> dict[str, int | float]:
-    names = ("partitions", "partitions_left", "files_rewritten", "files_added", "bytes_rewritten", "bytes_added")
+    names = ("partitions", "partitions_left", "files_rewritten", "files_added", "bytes_rewritten", "bytes_added", "seconds")
     return {f"compact_{name}": _number(report, name) for name in names}
 
 
