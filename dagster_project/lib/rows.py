@@ -42,7 +42,7 @@ def _text(condition: Condition) -> str:
     if operator == "is":
         return f"{column} is null"
     if operator == "in":
-        return f"{column} in ({', '.join(_literal(item) for item in value)})"
+        return f"{column} in ({', '.join(_literal(item) for item in value)})" if value else "false"
     return f"{column} {operator} {_literal(value)}"
 
 
