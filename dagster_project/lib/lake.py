@@ -54,10 +54,15 @@ def load_table(environ: Environ, table: str) -> Table:
     Raises:
         TableMissingError: if there is no such table.
     """
-    try:
-        return _open_catalog(environ).load_table(f"{namespace(environ)}.{table}")
-    except NoSuchTableError as error:
-        raise TableMissingError(f"table `{full_name(environ, table)}` does not exist; run the job that makes it first") from error
+    # Closed at once: `_native` brings an SQLite of its own, and two of them in one process must never have the same file open
+    # (closing a file in one of them releases the locks of the other).
+    with _open_catalog(environ) as catalog:
+        try:
+            return catalog.load_table(f"{namespace(environ)}.{table}")
+        except NoSuchTableError as error:
+            raise TableMissingError(
+                f"table `{full_name(environ, table)}` does not exist; run the job that makes it first"
+            ) from error
 
 
 def figures_of(table: Table) -> Figures:

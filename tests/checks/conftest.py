@@ -23,6 +23,7 @@ from pyiceberg.types import (
     StringType,
     TimestamptzType,
 )
+from sqlalchemy import NullPool, create_engine
 
 from dagster_project.lib.checks.session_law import TOPICS, Event, people_of, sessions_of
 from dagster_project.lib.checks.verdict import Look
@@ -167,6 +168,8 @@ def lake(clean_environment: pytest.MonkeyPatch, tmp_path: Path) -> Iterable[Lake
     """An empty lake; the environment leads to it."""
     clean_environment.setenv("STREAMIFY_HOME", str(tmp_path))
     catalog = SqlCatalog("lakehouse", uri=f"sqlite:///{tmp_path}/catalog.db", warehouse=f"file://{tmp_path}/warehouse")
+    # No connection stays open: `_native` reads the same file with an SQLite of its own.
+    catalog.engine = create_engine(catalog.properties["uri"], poolclass=NullPool)
     catalog.create_namespace("streamify")
     yield Lake(tmp_path, catalog, {contract.topic: contract for contract in load_contracts(contracts_folder({}))})
     catalog.close()
