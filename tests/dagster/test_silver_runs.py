@@ -299,6 +299,7 @@ def test_a_run_that_is_stopped_inside_the_process_is_canceled_within_seconds_and
 
     with subprocess.Popen(command, cwd=REPOSITORY, env=os.environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
         wait_until(lambda: len(list(data.rglob("*.parquet"))) > files, "the run to write its files", 120)
+        made.instance.report_run_canceling(made.instance.get_runs(limit=1)[0])  # as the UI does, before the signal
         process.send_signal(signal.SIGINT)
         stopped = time.monotonic()
         wait_until(lambda: made.instance.get_runs(limit=1)[0].is_finished, "the run to end", 30)
