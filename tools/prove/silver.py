@@ -65,7 +65,7 @@ def proofs(size: str, seed: int) -> Iterator[Claim]:
 def _case(name: str, rest: bool, data: Path, count: int, order: str, seed: int, work: Path) -> Iterator[Claim]:
     batches = split(data, TOPICS, count, order, seed, work / "batches")
     stack: AbstractContextManager[Stack | None] = (
-        Stack(work / "stack", StackOptions(kafka=False)) if rest else nullcontext()
+        Stack(work / "stack", StackOptions(only=("gateway",))) if rest else nullcontext()
     )
     with stack as running:
         environment = {"STREAMIFY_HOME": str(work / "home")} | (running.environment() if running else {})
@@ -133,7 +133,11 @@ def _verdicts(name: str, case: Case, data: Path) -> Iterator[Claim]:
     expected = "SELECT * FROM true_sessions"
     found_sessions = f"SELECT {session_law.TABLE_COLUMNS} FROM {_rows(case, 'silver_user_sessions')}"
     count = connection.execute("SELECT count(*) FROM true_sessions").fetchone()
-    yield equal(f"{name}: sessions unlike the truth, of {count[0]:,}" if count else name, session_law.differences(connection, expected, found_sessions), 0)
+    yield equal(
+        f"{name}: sessions unlike the truth, of {count[0]:,}" if count else name,
+        session_law.differences(connection, expected, found_sessions),
+        0,
+    )
     connection.close()
 
 
