@@ -9,7 +9,7 @@ mod error;
 pub mod history;
 pub mod keys;
 mod manifests;
-mod retry;
+pub(crate) mod retry;
 mod snapshot;
 
 use std::collections::{BTreeMap, HashSet};
