@@ -15,4 +15,4 @@ pub use contract::{
     Split, builtin, load_dir,
 };
 pub use decode::{DecodeOptions, Decoder, Reason, Record, Rejection};
-pub use sort::{PartitionKey, sort_batch, split_by_partition};
+pub use sort::{PartitionKey, order_of, sort_batch, split_by_partition};

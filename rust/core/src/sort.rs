@@ -31,16 +31,23 @@ pub enum PartitionKey {
 /// [`ArrowError::SchemaError`] where the batch lacks a column of the key; those of Arrow's kernels.
 pub fn sort_batch(batch: &RecordBatch, contract: &Contract) -> Result<RecordBatch, ArrowError> {
     let keys = contract.sort_key.iter().map(|name| column(batch, name)).collect::<Result<Vec<_>, _>>()?;
-    if keys.is_empty() || batch.num_rows() < 2 {
-        return Ok(batch.clone());
-    }
-    let order = match packed_keys(&keys) {
-        Some(packed) => packed_order(packed),
-        None => Some(general_order(&keys)?),
-    };
-    match order {
+    match order_of(&keys)? {
         Some(order) => take_record_batch(batch, &order),
         None => Ok(batch.clone()),
+    }
+}
+
+/// Returns the rows in the order of the key columns, which are of equal length; `None` if they are in order already.
+///
+/// # Errors
+/// Those of Arrow's kernels, for key types that have no order.
+pub fn order_of(keys: &[&ArrayRef]) -> Result<Option<UInt32Array>, ArrowError> {
+    if keys.first().is_none_or(|key| key.len() < 2) {
+        return Ok(None);
+    }
+    match packed_keys(keys) {
+        Some(packed) => Ok(packed_order(packed)),
+        None => general_order(keys).map(Some),
     }
 }
 
@@ -98,11 +105,12 @@ struct Ranks {
 }
 
 fn ranks(array: &ArrayRef) -> Option<Ranks> {
-    let values: Vec<i64> = match array.as_primitive_opt::<Int64Type>() {
-        Some(longs) => longs.values().to_vec(),
-        None => {
-            array.as_primitive_opt::<Int32Type>()?.values().iter().map(|value| i64::from(*value)).collect()
-        }
+    let values: Vec<i64> = if let Some(longs) = array.as_primitive_opt::<Int64Type>() {
+        longs.values().to_vec()
+    } else if let Some(times) = array.as_primitive_opt::<TimestampMicrosecondType>() {
+        times.values().to_vec()
+    } else {
+        array.as_primitive_opt::<Int32Type>()?.values().iter().map(|value| i64::from(*value)).collect()
     };
     let is_valid = |row: usize| array.is_valid(row);
     let present = || (0..values.len()).filter(|row| is_valid(*row)).map(|row| values[row]);

@@ -15,6 +15,9 @@
 //! | anything else | | [`StateConflict::Offset`]: part of the range, or more, is there already, or the table went back |
 //! | another epoch | | [`StateConflict::Epoch`] |
 //! | another cluster or topic id | | [`StateConflict::Source`] |
+//!
+//! A table made from other tables (silver, sessions) holds for each of them the snapshot up to which it was read; there the
+//! rule is the same: a change names what it was made for, and anything else is [`StateConflict::Consumed`].
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -78,7 +81,32 @@ pub struct TopicState {
     pub past: Vec<EpochState>,
 }
 
-/// All that a table has consumed, by topic. Its JSON form stands in the snapshot summary and in a table property.
+/// How far another table has been read by the table that holds this.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Consumed {
+    /// Identity of the table that was read.
+    pub table_uuid: String,
+    /// Its last snapshot that was read.
+    pub snapshot_id: i64,
+    /// Sequence number of that snapshot; tells an expired snapshot from a rolled back one.
+    pub sequence_number: i64,
+    /// The offsets that the table held then; where the snapshot has expired they tell what is new.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub topics: BTreeMap<String, TopicState>,
+}
+
+/// What the sessions table remembers of the events it was made from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct SessionProgress {
+    /// Largest event time consumed, ms since 1970-01-01T00:00:00Z.
+    pub watermark_ms: i64,
+    /// First day (days since 1970-01-01) with a session that is still open; `None`: there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub open_from_day: Option<i32>,
+}
+
+/// All that a table has consumed: offsets by topic, and other tables. Its JSON form stands in the snapshot summary and in a
+/// table property.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct TableState {
     /// [`STATE_VERSION`]
@@ -86,11 +114,22 @@ pub struct TableState {
     /// State per topic name.
     #[serde(default)]
     pub topics: BTreeMap<String, TopicState>,
+    /// How far other tables have been read, by table name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub sources: BTreeMap<String, Consumed>,
+    /// Only for the table of sessions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sessions: Option<SessionProgress>,
 }
 
 impl Default for TableState {
     fn default() -> Self {
-        TableState { version: STATE_VERSION, topics: BTreeMap::new() }
+        TableState {
+            version: STATE_VERSION,
+            topics: BTreeMap::new(),
+            sources: BTreeMap::new(),
+            sessions: None,
+        }
     }
 }
 
@@ -128,6 +167,17 @@ pub enum Change {
         /// the new identity
         source: SourceIdentity,
     },
+    /// Another table was read up to a snapshot.
+    Consume {
+        /// name of the table that was read
+        table: String,
+        /// what this change was made for; `None`: the table was not read before
+        expected: Option<Consumed>,
+        /// what has been read now
+        to: Consumed,
+    },
+    /// The sessions were brought up to a largest event time.
+    Sessions(SessionProgress),
 }
 
 /// The table is not in the state that a change was made for. Nothing was changed.
@@ -174,6 +224,19 @@ pub enum StateConflict {
         /// identity of the records
         found: SourceIdentity,
     },
+    /// Another table was read on from a different place.
+    #[error(
+        "table `{table}` has been read up to {}, the commit was made for {}",
+        shown_consumed(stored.as_deref()), shown_consumed(expected.as_deref())
+    )]
+    Consumed {
+        /// name of the table that was read
+        table: String,
+        /// what the state says
+        stored: Option<Box<Consumed>>,
+        /// what the change was made for
+        expected: Option<Box<Consumed>>,
+    },
     /// A span runs backwards.
     #[error("topic `{topic}` partition {partition}: invalid range [{start}, {end}) after {}", shown(*expected))]
     InvalidSpan {
@@ -214,6 +277,13 @@ fn shown(offset: Option<i64>) -> String {
     offset.map_or_else(|| "none".to_string(), |offset| offset.to_string())
 }
 
+fn shown_consumed(consumed: Option<&Consumed>) -> String {
+    consumed.map_or_else(
+        || "nothing".to_string(),
+        |consumed| format!("snapshot {} of table uuid `{}`", consumed.snapshot_id, consumed.table_uuid),
+    )
+}
+
 impl TableState {
     /// Reads the JSON form.
     pub fn from_json(text: &str) -> Result<Self, StateTextError> {
@@ -247,6 +317,8 @@ impl TableState {
                     new.advance(topic, *epoch, source, spans)?
                 }
                 Change::Adopt { topic, from_epoch, source } => new.adopt(topic, *from_epoch, source)?,
+                Change::Consume { table, expected, to } => new.consume(table, expected.as_ref(), to)?,
+                Change::Sessions(progress) => new.sessions = Some(*progress),
             }
         }
         Ok(new)
@@ -302,6 +374,24 @@ impl TableState {
         let begun = EpochState { epoch: from_epoch + 1, source: source.clone(), next: BTreeMap::new() };
         let ended = std::mem::replace(&mut state.current, begun);
         state.past.push(ended);
+        Ok(())
+    }
+
+    fn consume(
+        &mut self,
+        table: &str,
+        expected: Option<&Consumed>,
+        to: &Consumed,
+    ) -> Result<(), StateConflict> {
+        let stored = self.sources.get(table);
+        if stored != expected {
+            return Err(StateConflict::Consumed {
+                table: table.to_string(),
+                stored: stored.cloned().map(Box::new),
+                expected: expected.cloned().map(Box::new),
+            });
+        }
+        self.sources.insert(table.to_string(), to.clone());
         Ok(())
     }
 }

@@ -11,7 +11,7 @@ use std::time::Instant;
 use iceberg::spec::{DataContentType, DataFileBuilder, DataFileFormat, Struct};
 use streamify_core::contract::{Column, ColumnType};
 use streamify_core::state::{Change, SourceIdentity, Span};
-use streamify_lake::commit::{Append, Appender, CommitOptions};
+use streamify_lake::commit::{Commit, CommitOptions, Committer};
 use streamify_lake::{Lake, LakeSettings, Partitioning, TableSpec};
 use uuid::Uuid;
 
@@ -42,13 +42,13 @@ async fn main() -> Result<(), Box<dyn Error>> {
     lake.catalog().ensure_namespace().await?;
     let table = lake.ensure_table(&spec).await?;
     let location = table.metadata.location().to_owned();
-    let mut appender = Appender::open(lake.catalog().clone(), table, CommitOptions::default()).await?;
+    let mut appender = Committer::open(lake.catalog().clone(), table, CommitOptions::default()).await?;
 
     let mut milliseconds = Vec::with_capacity(commits);
     for number in 0..commits {
         let append = append(&location, number as i64)?;
         let started = Instant::now();
-        appender.append(append).await?;
+        appender.commit(append).await?;
         milliseconds.push(started.elapsed().as_secs_f64() * 1e3);
     }
     let tenth = (commits / 10).max(1);
@@ -60,7 +60,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-fn append(location: &str, number: i64) -> Result<Append, Box<dyn Error>> {
+fn append(location: &str, number: i64) -> Result<Commit, Box<dyn Error>> {
     let commit_id = Uuid::now_v7();
     let file = DataFileBuilder::default()
         .content(DataContentType::Data)
@@ -78,7 +78,7 @@ fn append(location: &str, number: i64) -> Result<Append, Box<dyn Error>> {
         source: SourceIdentity { cluster_id: "bench".into(), topic_id: None },
         spans: BTreeMap::from([(0, span)]),
     };
-    Ok(Append { commit_id, files: vec![file], changes: vec![change], ..Append::default() })
+    Ok(Commit { commit_id, files: vec![file], changes: vec![change], ..Commit::default() })
 }
 
 fn quantiles(values: &[f64]) -> (f64, f64) {

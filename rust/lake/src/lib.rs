@@ -4,7 +4,7 @@
 //! * [`catalog`] has the two backends, REST and SQLite; each tries a commit once and reports truthfully what became of it.
 //! * [`commit`] is the only code that changes a table's contents, steered by the state machine of [`protocol`].
 //! * [`care`] keeps tables small and readable: expiry, orphans, tags, settings.
-//! * [`read`] reads the rows of a table as it stands.
+//! * [`read`] reads the rows of a table as it stands; [`scan`] its files one by one, and what is new since a former read.
 //! * [`storage`] reads and writes files, on S3 or on disk; [`files`] writes Parquet data files, [`schema`] maps columns.
 
 pub mod care;
@@ -14,6 +14,7 @@ pub mod files;
 pub mod lake;
 pub mod protocol;
 pub mod read;
+pub mod scan;
 pub mod schema;
 pub mod settings;
 pub mod storage;

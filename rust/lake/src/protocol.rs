@@ -102,6 +102,8 @@ pub enum Answer {
     Unknown,
     /// Surely not applied, and never will be.
     Rejected(String),
+    /// Not sent: what the commit was computed from has changed.
+    Overtaken(String),
 }
 
 /// What happened.
@@ -172,6 +174,12 @@ pub enum Refusal {
     Fenced {
         /// which expectation failed
         conflict: String,
+    },
+    /// Rows that the commit was computed from have changed since.
+    #[error("overtaken by another commit: {by}")]
+    Overtaken {
+        /// which one, and what it changed
+        by: String,
     },
     /// The catalog will not take the commit.
     #[error("the catalog rejected the commit: {message}")]
@@ -267,10 +275,8 @@ impl Machine {
                 self.uncertain = true;
                 Refusal::GaveUp { last: "the outcome of the last attempt is not known".to_string() }
             }
-            Answer::Rejected(message) => {
-                let refusal = Refusal::Rejected { message };
-                return self.stop_or_look(refusal);
-            }
+            Answer::Rejected(message) => return self.stop_or_look(Refusal::Rejected { message }),
+            Answer::Overtaken(by) => return self.stop_or_look(Refusal::Overtaken { by }),
         };
         if may_retry { Action::Load } else { self.stop_or_look(last) }
     }
@@ -293,7 +299,7 @@ fn fenced(conflict: &StateConflict) -> Refusal {
 impl Refusal {
     /// Whether a person must decide before a restart makes sense.
     pub fn needs_decision(&self) -> bool {
-        !matches!(self, Refusal::Rejected { .. } | Refusal::GaveUp { .. })
+        !matches!(self, Refusal::Overtaken { .. } | Refusal::Rejected { .. } | Refusal::GaveUp { .. })
     }
 
     /// What to do about it.
@@ -308,6 +314,9 @@ impl Refusal {
             Refusal::Fenced { .. } => Some(
                 "another worker writes this table; stop it, then restart: the table's own offsets decide where to go on",
             ),
+            Refusal::Overtaken { .. } => {
+                Some("nothing was committed; start it again, it reads the table as it is now")
+            }
             Refusal::Rejected { .. } => {
                 Some("check the rights of the catalog principal and the table's settings")
             }

@@ -27,7 +27,7 @@ impl LoadedTable {
     /// # Errors
     /// A file cannot be read, or a column does not exist.
     pub async fn read(&self, columns: &[&str], filter: Predicate) -> Result<Vec<RecordBatch>, ReadError> {
-        let failed = |source| ReadError { table: self.name.clone(), source: Box::new(source) };
+        let failed = |source| self.unreadable(source);
         if self.metadata.current_snapshot().is_none() {
             return Ok(Vec::new());
         }

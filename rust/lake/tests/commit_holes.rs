@@ -10,7 +10,7 @@ use std::time::Duration;
 use iceberg::spec::{ManifestList, TableMetadata};
 use streamify_core::ledger::Ledger;
 use streamify_lake::catalog::Catalog;
-use streamify_lake::commit::{Append, Appender, CommitError, CommitOptions, Landing, history, keys};
+use streamify_lake::commit::{Commit, CommitError, CommitOptions, Committer, Landing, history, keys};
 use streamify_lake::protocol::{Refusal, ResumeFrom};
 use streamify_testing::{Fault, MemoryCatalog, TOPIC, advance, creation, data_file};
 use uuid::Uuid;
@@ -27,29 +27,29 @@ async fn table() -> MemoryCatalog {
     catalog
 }
 
-async fn open_with(catalog: &MemoryCatalog, options: CommitOptions) -> Result<Appender, CommitError> {
+async fn open_with(catalog: &MemoryCatalog, options: CommitOptions) -> Result<Committer, CommitError> {
     let table = catalog.load_table(TABLE).await.unwrap().unwrap();
-    Appender::open(Arc::new(catalog.clone()), table, options).await
+    Committer::open(Arc::new(catalog.clone()), table, options).await
 }
 
-async fn open(catalog: &MemoryCatalog) -> Appender {
+async fn open(catalog: &MemoryCatalog) -> Committer {
     open_with(catalog, options()).await.unwrap()
 }
 
 /// Partition 0 from `expected` to `end`, ten rows in one file.
-fn range(expected: Option<i64>, end: i64) -> Append {
+fn range(expected: Option<i64>, end: i64) -> Commit {
     let commit_id = Uuid::now_v7();
-    Append {
+    Commit {
         commit_id,
         files: vec![data_file(&format!("memory:///data/{commit_id}-0.parquet"), 10)],
         changes: vec![advance(0, expected, end)],
-        ..Append::default()
+        ..Commit::default()
     }
 }
 
-async fn filled_to(catalog: &MemoryCatalog, end: i64) -> Appender {
+async fn filled_to(catalog: &MemoryCatalog, end: i64) -> Committer {
     let mut appender = open(catalog).await;
-    appender.append(range(None, end)).await.unwrap();
+    appender.commit(range(None, end)).await.unwrap();
     appender
 }
 
@@ -68,10 +68,10 @@ fn refusal(result: Result<Landing, CommitError>) -> Refusal {
 async fn hole_03_a_range_read_again_is_refused() {
     let catalog = table().await;
     let mut appender = filled_to(&catalog, 10).await;
-    appender.append(range(Some(10), 20)).await.unwrap();
+    appender.commit(range(Some(10), 20)).await.unwrap();
 
-    assert!(matches!(refusal(appender.append(range(Some(10), 20)).await), Refusal::Fenced { .. }));
-    assert!(matches!(refusal(appender.append(range(None, 10)).await), Refusal::Fenced { .. }));
+    assert!(matches!(refusal(appender.commit(range(Some(10), 20)).await), Refusal::Fenced { .. }));
+    assert!(matches!(refusal(appender.commit(range(None, 10)).await), Refusal::Fenced { .. }));
     assert_eq!(total_records(&catalog.metadata(TABLE)), "20");
 }
 
@@ -84,8 +84,8 @@ async fn hole_04_offsets_outlive_the_snapshots_that_carried_them() {
 
     let mut restarted = open(&catalog).await;
     assert_eq!(restarted.state().next_offset(TOPIC, 0), Some(10));
-    assert!(matches!(refusal(restarted.append(range(None, 10)).await), Refusal::Fenced { .. }));
-    restarted.append(range(Some(10), 20)).await.unwrap();
+    assert!(matches!(refusal(restarted.commit(range(None, 10)).await), Refusal::Fenced { .. }));
+    restarted.commit(range(Some(10), 20)).await.unwrap();
 }
 
 #[tokio::test]
@@ -95,13 +95,13 @@ async fn hole_06_a_table_made_anew_or_dropped_is_refused_not_skipped() {
     catalog.drop_table(TABLE);
     catalog.create_table(TABLE, creation(TABLE)).await.unwrap();
 
-    let refused = refusal(appender.append(range(Some(10), 20)).await);
+    let refused = refusal(appender.commit(range(Some(10), 20)).await);
     assert!(matches!(refused, Refusal::TableReplaced { .. }), "{refused}");
     assert!(catalog.metadata(TABLE).current_snapshot().is_none());
 
     catalog.drop_table(TABLE);
     catalog.inject([Fault::Unavailable]);
-    assert_eq!(refusal(appender.append(range(Some(10), 20)).await), Refusal::TableMissing);
+    assert_eq!(refusal(appender.commit(range(Some(10), 20)).await), Refusal::TableMissing);
 }
 
 #[tokio::test]
@@ -111,7 +111,7 @@ async fn hole_08_a_batch_lands_whole_through_catalog_errors() {
     catalog.inject([Fault::Unavailable, Fault::RequestLost, Fault::Conflict]);
     let files = (0..30).map(|n| data_file(&format!("memory:///data/whole-{n}.parquet"), 7)).collect();
 
-    let landing = appender.append(Append { files, ..range(None, 210) }).await.unwrap();
+    let landing = appender.commit(Commit { files, ..range(None, 210) }).await.unwrap();
 
     assert_eq!((landing.attempts, landing.found), (4, false));
     assert_eq!(total_records(&catalog.metadata(TABLE)), "210");
@@ -125,7 +125,7 @@ async fn hole_10_an_outage_ends_in_an_error_not_in_silence() {
     let mut appender = open_with(&catalog, options).await.unwrap();
     catalog.inject([Fault::Unavailable]);
 
-    let error = appender.append(range(None, 10)).await.unwrap_err();
+    let error = appender.commit(range(None, 10)).await.unwrap_err();
 
     assert!(error.surely_not_landed());
     assert_eq!(
@@ -140,7 +140,7 @@ async fn hole_10_a_storm_of_conflicts_is_bounded() {
     let mut appender = open(&catalog).await;
     catalog.inject(vec![Fault::Conflict; 50]);
 
-    let error = appender.append(range(None, 10)).await.unwrap_err();
+    let error = appender.commit(range(None, 10)).await.unwrap_err();
 
     assert!(
         matches!(error, CommitError::Refused { refusal: Refusal::GaveUp { .. }, uncertain: false, .. }),
@@ -156,12 +156,12 @@ async fn hole_11_a_lost_answer_is_found_and_not_repeated() {
     catalog.inject([Fault::AnswerLost]);
     catalog.fail_loads(2);
 
-    let landing = appender.append(range(None, 10)).await.unwrap();
+    let landing = appender.commit(range(None, 10)).await.unwrap();
 
     assert!(landing.found);
     assert_eq!(landing.snapshot_id, catalog.metadata(TABLE).current_snapshot_id());
     assert_eq!(total_records(&catalog.metadata(TABLE)), "10");
-    appender.append(range(Some(10), 20)).await.unwrap();
+    appender.commit(range(Some(10), 20)).await.unwrap();
 }
 
 #[tokio::test]
@@ -170,12 +170,12 @@ async fn hole_12_a_commit_still_in_flight_cannot_double_the_restarted_job() {
     let options = CommitOptions { timeout: Duration::ZERO, ..options() };
     let mut first = open_with(&catalog, options).await.unwrap();
     catalog.inject([Fault::Late]);
-    let error = first.append(range(None, 10)).await.unwrap_err();
+    let error = first.commit(range(None, 10)).await.unwrap_err();
     assert!(!error.surely_not_landed(), "it may still land");
 
     let mut restarted = open(&catalog).await;
     assert_eq!(restarted.state().next_offset(TOPIC, 0), None);
-    restarted.append(range(None, 12)).await.unwrap();
+    restarted.commit(range(None, 12)).await.unwrap();
 
     assert_eq!(catalog.deliver_late(), 0, "the late commit was based on a head that is gone");
     assert_eq!(total_records(&catalog.metadata(TABLE)), "10");
@@ -187,12 +187,12 @@ async fn hole_12_a_late_commit_that_lands_first_stops_the_restarted_job() {
     let options = CommitOptions { timeout: Duration::ZERO, ..options() };
     let mut first = open_with(&catalog, options).await.unwrap();
     catalog.inject([Fault::Late]);
-    first.append(range(None, 10)).await.unwrap_err();
+    first.commit(range(None, 10)).await.unwrap_err();
     let mut restarted = open(&catalog).await;
 
     assert_eq!(catalog.deliver_late(), 1);
 
-    assert!(matches!(refusal(restarted.append(range(None, 12)).await), Refusal::Fenced { .. }));
+    assert!(matches!(refusal(restarted.commit(range(None, 12)).await), Refusal::Fenced { .. }));
     assert_eq!(open(&catalog).await.state().next_offset(TOPIC, 0), Some(10));
 }
 
@@ -204,14 +204,14 @@ async fn hole_13_a_restarted_job_knows_its_offsets_under_any_name() {
     let mut renamed = open(&catalog).await;
 
     assert_eq!(renamed.state().next_offset(TOPIC, 0), Some(10));
-    renamed.append(range(Some(10), 20)).await.unwrap();
+    renamed.commit(range(Some(10), 20)).await.unwrap();
 }
 
 #[tokio::test]
 async fn hole_14_each_commit_has_its_own_marker() {
     let catalog = table().await;
     let mut appender = filled_to(&catalog, 10).await;
-    appender.append(range(Some(10), 20)).await.unwrap();
+    appender.commit(range(Some(10), 20)).await.unwrap();
 
     let metadata = catalog.metadata(TABLE);
     let mut ids: Vec<&str> = keys::lineage(&metadata)
@@ -226,10 +226,10 @@ async fn hole_14_each_commit_has_its_own_marker() {
 async fn hole_15_a_table_put_back_stops_until_somebody_decides() {
     let catalog = table().await;
     let mut appender = filled_to(&catalog, 10).await;
-    appender.append(range(Some(10), 20)).await.unwrap();
+    appender.commit(range(Some(10), 20)).await.unwrap();
     catalog.roll_back(TABLE);
 
-    let refused = refusal(appender.append(range(Some(20), 30)).await);
+    let refused = refusal(appender.commit(range(Some(20), 30)).await);
     assert!(matches!(refused, Refusal::StateMismatch { .. }), "{refused}");
     let error = open_with(&catalog, options()).await.unwrap_err();
     assert!(error.needs_decision());
@@ -238,7 +238,7 @@ async fn hole_15_a_table_put_back_stops_until_somebody_decides() {
     let resume_from = Some(ResumeFrom::Snapshot);
     let mut resumed = open_with(&catalog, CommitOptions { resume_from, ..options() }).await.unwrap();
     assert_eq!(resumed.state().next_offset(TOPIC, 0), Some(10));
-    resumed.append(range(Some(10), 20)).await.unwrap();
+    resumed.commit(range(Some(10), 20)).await.unwrap();
     assert_eq!(total_records(&catalog.metadata(TABLE)), "20");
     open_with(&catalog, options()).await.expect("both states agree again");
 }
@@ -247,12 +247,12 @@ async fn hole_15_a_table_put_back_stops_until_somebody_decides() {
 async fn hole_15_resuming_from_the_property_leaves_the_rolled_back_range_out() {
     let catalog = table().await;
     let mut appender = filled_to(&catalog, 10).await;
-    appender.append(range(Some(10), 20)).await.unwrap();
+    appender.commit(range(Some(10), 20)).await.unwrap();
     catalog.roll_back(TABLE);
 
     let resume_from = Some(ResumeFrom::Property);
     let mut resumed = open_with(&catalog, CommitOptions { resume_from, ..options() }).await.unwrap();
-    resumed.append(range(Some(20), 30)).await.unwrap();
+    resumed.commit(range(Some(20), 30)).await.unwrap();
 
     assert_eq!(open(&catalog).await.state().next_offset(TOPIC, 0), Some(30));
 }
@@ -263,7 +263,7 @@ async fn a_rollback_behind_a_foreign_commit_is_seen_although_no_snapshot_has_a_s
     let mut appender = filled_to(&catalog, 10).await;
     catalog.foreign_commit(TABLE);
     catalog.expire_all_but_head(TABLE);
-    appender.append(range(Some(10), 20)).await.unwrap();
+    appender.commit(range(Some(10), 20)).await.unwrap();
     catalog.roll_back(TABLE);
 
     let error = open_with(&catalog, options()).await.unwrap_err();
@@ -289,7 +289,7 @@ async fn hole_17_a_compaction_in_between_does_not_hide_the_marker() {
     let mut appender = open(&catalog).await;
     catalog.inject([Fault::Late]);
     catalog.fail_loads(1);
-    let pending = appender.append(range(None, 10));
+    let pending = appender.commit(range(None, 10));
     // The append meets the lost answer, then waits for the catalog; meanwhile it lands and a compaction follows.
     let land = async {
         while catalog.commits() == 0 {
@@ -301,7 +301,7 @@ async fn hole_17_a_compaction_in_between_does_not_hide_the_marker() {
     let (landing, ()) = tokio::join!(pending, land);
 
     assert!(landing.unwrap().found);
-    assert_eq!(appender.append(range(Some(10), 20)).await.unwrap().attempts, 1);
+    assert_eq!(appender.commit(range(Some(10), 20)).await.unwrap().attempts, 1);
 }
 
 #[tokio::test]
@@ -310,7 +310,7 @@ async fn compaction_between_commits_costs_one_more_attempt_and_nothing_else() {
     let mut appender = filled_to(&catalog, 10).await;
     catalog.foreign_commit(TABLE);
 
-    let landing = appender.append(range(Some(10), 20)).await.unwrap();
+    let landing = appender.commit(range(Some(10), 20)).await.unwrap();
 
     assert_eq!((landing.attempts, landing.found), (2, false));
     assert_eq!(live_files(&catalog).await.len(), 2);
@@ -320,9 +320,9 @@ async fn compaction_between_commits_costs_one_more_attempt_and_nothing_else() {
 async fn hole_18_a_range_of_which_a_part_has_landed_is_refused() {
     let catalog = table().await;
     let mut slow = filled_to(&catalog, 10).await;
-    open(&catalog).await.append(range(Some(10), 15)).await.unwrap();
+    open(&catalog).await.commit(range(Some(10), 15)).await.unwrap();
 
-    assert!(matches!(refusal(slow.append(range(Some(10), 20)).await), Refusal::Fenced { .. }));
+    assert!(matches!(refusal(slow.commit(range(Some(10), 20)).await), Refusal::Fenced { .. }));
     assert_eq!(total_records(&catalog.metadata(TABLE)), "20");
 }
 
@@ -331,7 +331,7 @@ async fn hole_19_of_two_writers_one_is_fenced() {
     let catalog = table().await;
     let (mut one, mut other) = (open(&catalog).await, open(&catalog).await);
 
-    let results = tokio::join!(one.append(range(None, 10)), other.append(range(None, 10)));
+    let results = tokio::join!(one.commit(range(None, 10)), other.commit(range(None, 10)));
 
     let landed = usize::from(results.0.is_ok()) + usize::from(results.1.is_ok());
     assert_eq!(landed, 1);
@@ -344,9 +344,9 @@ async fn writers_of_disjoint_partitions_live_together() {
     let (mut one, mut other) = (open(&catalog).await, open(&catalog).await);
     for step in 0..5_i64 {
         let expected = (step > 0).then_some(step * 10);
-        one.append(range(expected, (step + 1) * 10)).await.unwrap();
+        one.commit(range(expected, (step + 1) * 10)).await.unwrap();
         let changes = vec![advance(1, expected, (step + 1) * 10)];
-        other.append(Append { changes, ..range(None, 0) }).await.unwrap();
+        other.commit(Commit { changes, ..range(None, 0) }).await.unwrap();
     }
     let state = open(&catalog).await.state().clone();
     assert_eq!((state.next_offset(TOPIC, 0), state.next_offset(TOPIC, 1)), (Some(50), Some(50)));
@@ -360,7 +360,7 @@ async fn hole_20_one_file_twice_in_an_append_is_refused() {
     let file = data_file("memory:///data/twice.parquet", 10);
 
     let error =
-        appender.append(Append { files: vec![file.clone(), file], ..range(None, 20) }).await.unwrap_err();
+        appender.commit(Commit { files: vec![file.clone(), file], ..range(None, 20) }).await.unwrap_err();
 
     assert!(matches!(error, CommitError::FileTwice { .. }), "{error}");
     assert_eq!(catalog.commits(), 0);
@@ -372,7 +372,7 @@ async fn an_append_whose_books_do_not_close_is_refused_before_anything_is_writte
     let mut appender = open(&catalog).await;
     let ledger = Some(Ledger { offsets: 10, received: 10, rows: 9, ..Ledger::default() });
 
-    let error = appender.append(Append { ledger, ..range(None, 10) }).await.unwrap_err();
+    let error = appender.commit(Commit { ledger, ..range(None, 10) }).await.unwrap_err();
 
     assert!(matches!(error, CommitError::LedgerOpen { .. }), "{error}");
     assert_eq!(catalog.commits(), 0);
@@ -383,8 +383,8 @@ async fn a_change_of_state_alone_is_a_fenced_snapshot() {
     let catalog = table().await;
     let mut appender = filled_to(&catalog, 10).await;
 
-    let empty = Append { files: vec![], ..range(Some(10), 12) };
-    let landing = appender.append(empty).await.unwrap();
+    let empty = Commit { files: vec![], ..range(Some(10), 12) };
+    let landing = appender.commit(empty).await.unwrap();
 
     assert_eq!(landing.state.next_offset(TOPIC, 0), Some(12));
     assert_eq!(catalog.metadata(TABLE).snapshots().count(), 2);
@@ -396,7 +396,7 @@ async fn manifests_stay_few_and_keep_every_file() {
     let catalog = table().await;
     let mut appender = filled_to(&catalog, 10).await;
     for step in 1..400_i64 {
-        appender.append(range(Some(step * 10), (step + 1) * 10)).await.unwrap();
+        appender.commit(range(Some(step * 10), (step + 1) * 10)).await.unwrap();
     }
 
     let files = live_files(&catalog).await;
@@ -413,7 +413,7 @@ async fn history_is_bounded_and_takes_neither_rows_nor_offsets_nor_tags_with_it(
     let tagged = catalog.metadata(TABLE).current_snapshot_id().unwrap();
     catalog.tag(TABLE, "keep", tagged);
     for step in 1..100_i64 {
-        appender.append(range(Some(step * 10), (step + 1) * 10)).await.unwrap();
+        appender.commit(range(Some(step * 10), (step + 1) * 10)).await.unwrap();
         assert!(catalog.metadata(TABLE).snapshots().count() <= 23);
     }
 

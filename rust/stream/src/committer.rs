@@ -11,7 +11,7 @@ use std::time::Duration;
 use streamify_core::dead_letter::DeadLetter;
 use streamify_core::ledger::Ledger;
 use streamify_core::state::{Change, Span};
-use streamify_lake::commit::{Append, Appender, Landing};
+use streamify_lake::commit::{Commit, Committer, Landing};
 use tokio::sync::mpsc::Receiver;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -41,11 +41,11 @@ pub enum Hint {
 }
 
 /// One topic's committer.
-pub struct Committer {
+pub struct CommitTask {
     /// Where the records come from.
     pub origin: Origin,
     /// The table's appender.
-    pub appender: Appender,
+    pub appender: Committer,
     /// The dead-letter table.
     pub dead_letters: Arc<DeadLetters>,
     /// Closed files from the writer.
@@ -60,7 +60,7 @@ pub struct Committer {
     pub metrics: Arc<Metrics>,
 }
 
-impl Committer {
+impl CommitTask {
     /// Commits until the writer has ended.
     ///
     /// # Errors
@@ -99,12 +99,13 @@ impl Committer {
         let valid_through_ms = valid_through(&flush.partitions);
         let landing = self
             .appender
-            .append(Append {
+            .commit(Commit {
                 commit_id: flush.commit_id,
                 files: flush.files,
                 changes: vec![change(&self.origin, &flush.partitions)],
                 ledger: Some(ledger),
                 summary: summary(&flush.partitions, valid_through_ms),
+                ..Commit::default()
             })
             .await?;
         let cost = flush.cut_at.elapsed();

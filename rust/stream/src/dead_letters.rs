@@ -18,7 +18,7 @@ use streamify_core::dead_letter::{self, DeadLetter};
 use streamify_core::state::{Change, SourceIdentity, Span, TableState};
 use streamify_core::{PartitionKey, Reason};
 use streamify_lake::DataFileWriter;
-use streamify_lake::commit::{Append, Appender};
+use streamify_lake::commit::{Commit, Committer};
 use tokio::sync::Mutex;
 use tracing::info;
 use uuid::Uuid;
@@ -63,7 +63,7 @@ pub type Letters = BTreeMap<i64, Reason>;
 ///
 /// # Errors
 /// The table cannot be read.
-pub async fn known(table: &Appender, origin: &Origin, start: &Start) -> Result<Letters, StreamError> {
+pub async fn known(table: &Committer, origin: &Origin, start: &Start) -> Result<Letters, StreamError> {
     let partition = start.partition.partition;
     if stored(table.state(), origin, partition).is_none_or(|end| end <= start.offset) {
         return Ok(Letters::new());
@@ -103,13 +103,13 @@ fn letters(batches: &[RecordBatch]) -> Result<Letters, ArrowError> {
 /// The one committer of the table.
 #[derive(Debug)]
 pub struct DeadLetters {
-    appender: Mutex<Appender>,
+    appender: Mutex<Committer>,
     known: BTreeMap<TopicPartition, Letters>,
 }
 
 impl DeadLetters {
     /// Wraps the table's appender; `known` are letters of this session's epochs that are in the table already.
-    pub fn new(appender: Appender, known: BTreeMap<TopicPartition, Letters>) -> Self {
+    pub fn new(appender: Committer, known: BTreeMap<TopicPartition, Letters>) -> Self {
         Self { appender: Mutex::new(appender), known }
     }
 
@@ -140,8 +140,8 @@ impl DeadLetters {
             buried.num_files += 1;
             buried.num_bytes += file.file_size_in_bytes();
         }
-        let append = Append { commit_id, files, changes, ledger: None, summary: BTreeMap::new() };
-        buried.snapshot_id = appender.append(append).await?.snapshot_id;
+        let append = Commit { commit_id, files, changes, ..Commit::default() };
+        buried.snapshot_id = appender.commit(append).await?.snapshot_id;
         Ok(buried)
     }
 }
@@ -202,7 +202,7 @@ fn changes(
 }
 
 async fn write(
-    appender: &Appender,
+    appender: &Committer,
     origin: &Origin,
     commit_id: Uuid,
     letters: Vec<DeadLetter>,

@@ -18,7 +18,7 @@ use tracing::warn;
 
 use crate::budget::Budget;
 use crate::buffer::Delivery;
-use crate::committer::{Committer, Hint};
+use crate::committer::{CommitTask, Hint};
 use crate::control::Control;
 use crate::days::FileFrame;
 use crate::dead_letters::DeadLetters;
@@ -144,7 +144,7 @@ fn spawn_lanes(
     frame: &Frame,
     parts: &Parts,
     topics: Vec<ReadyTopic>,
-    dead_letters: streamify_lake::commit::Appender,
+    dead_letters: streamify_lake::commit::Committer,
     shares: &[Vec<Assigned>],
     tasks: &mut Tasks,
 ) -> Vec<IntakeTopic> {
@@ -187,7 +187,7 @@ fn spawn_lanes(
             deliveries: deliveries_tx,
         });
         let task_name = format!("committer of {name}");
-        let committer = Committer {
+        let committer = CommitTask {
             origin: topic.origin,
             appender: topic.appender,
             dead_letters: Arc::clone(&dead_letters),

@@ -10,7 +10,7 @@ use std::time::Duration;
 use futures::future::try_join_all;
 use streamify_core::Contract;
 use streamify_core::state::{Change, SourceIdentity};
-use streamify_lake::commit::{Append, Appender, CommitOptions};
+use streamify_lake::commit::{Commit, CommitOptions, Committer};
 use streamify_lake::{Lake, LakeError, LakeSettings, TableSpec};
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
@@ -37,7 +37,7 @@ pub struct ReadyTopic {
     /// Its contract.
     pub contract: Arc<Contract>,
     /// Its table's committer.
-    pub appender: Appender,
+    pub appender: Committer,
     /// Where its records come from.
     pub origin: Origin,
 }
@@ -47,7 +47,7 @@ pub struct Ready {
     /// The topics.
     pub topics: Vec<ReadyTopic>,
     /// The dead-letter table's committer.
-    pub dead_letters: Appender,
+    pub dead_letters: Committer,
     /// The connection to Kafka.
     pub client: Arc<KafkaClient>,
     /// Where each partition begins.
@@ -150,7 +150,7 @@ async fn tables(
     settings: &Settings,
     lake_settings: &LakeSettings,
     contracts: &[Arc<Contract>],
-) -> Result<(Vec<Appender>, Appender), StreamError> {
+) -> Result<(Vec<Committer>, Committer), StreamError> {
     let failed = |what: &str| {
         let what = what.to_owned();
         move |source: LakeError| StreamError::Lake { what, source }
@@ -169,7 +169,7 @@ async fn tables(
                 .await
                 .map_err(failed(&format!("make table `{}` ready", spec.name)))?;
             lake.check_store(&table).await.map_err(failed("reach the store"))?;
-            Ok::<_, StreamError>(Appender::open(Arc::clone(lake.catalog()), table, options).await?)
+            Ok::<_, StreamError>(Committer::open(Arc::clone(lake.catalog()), table, options).await?)
         }
     };
     // The first table alone: it creates the namespace, which the others would race for.
@@ -268,19 +268,19 @@ async fn log(
 async fn ready_topic(
     settings: &Settings,
     contract: Arc<Contract>,
-    mut appender: Appender,
+    mut appender: Committer,
     log: &Log,
 ) -> Result<(ReadyTopic, Plan), StreamError> {
     let decisions = Decisions { adopt_new_topic: settings.adopt_new_topic, on_gap: settings.on_gap };
     let plan = plan(log, appender.state().topics.get(&log.topic), decisions)?;
     if let Some(from_epoch) = plan.adopt_from {
         let (topic, source) = (log.topic.clone(), log.source.clone());
-        let append = Append {
+        let append = Commit {
             commit_id: Uuid::now_v7(),
             changes: vec![Change::Adopt { topic, from_epoch, source }],
-            ..Append::default()
+            ..Commit::default()
         };
-        let landing = appender.append(append).await?;
+        let landing = appender.commit(append).await?;
         info!(
             topic = log.topic,
             epoch = plan.epoch,

@@ -12,9 +12,12 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
+use chrono::Utc;
 use iceberg::TableUpdate;
 use iceberg::spec::TableMetadata;
 use serde::{Deserialize, Serialize};
+use streamify_core::state::Consumed;
+use uuid::Uuid;
 
 use super::CareError;
 use super::change::{Change, Changed, change};
@@ -70,6 +73,16 @@ pub fn merge(stored: Option<&Consumer>, new: &Consumer) -> Consumer {
 }
 
 impl Consumer {
+    /// The registration of the table `table_uuid`, which has consumed this much of its source, as of now.
+    pub fn new(table_uuid: Uuid, consumed: &Consumed) -> Self {
+        Self {
+            table_uuid: table_uuid.to_string(),
+            snapshot_id: consumed.snapshot_id,
+            sequence_number: consumed.sequence_number,
+            updated_at_ms: Utc::now().timestamp_millis(),
+        }
+    }
+
     /// The sequence number from which on the source's snapshots are needed, inclusive.
     fn needs_from(&self, metadata: &TableMetadata) -> i64 {
         let known = metadata.snapshot_by_id(self.snapshot_id);

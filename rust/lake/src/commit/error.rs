@@ -59,6 +59,12 @@ impl CommitError {
         CommitError::Refused { table: table.to_string(), refusal, uncertain }
     }
 
+    /// Whether the rows that the commit was computed from have changed: nothing was committed, and the same work on a
+    /// refreshed table may succeed.
+    pub fn overtaken(&self) -> bool {
+        matches!(self, CommitError::Refused { refusal: Refusal::Overtaken { .. }, .. })
+    }
+
     /// Whether a person must decide before a restart makes sense (exit code 3).
     pub fn needs_decision(&self) -> bool {
         match self {

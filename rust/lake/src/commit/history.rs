@@ -3,7 +3,8 @@
 //!
 //! A table property says how many snapshots of `main` are kept ([`MAX_SNAPSHOTS`]; new tables have 1,000, without the
 //! property all are kept). Older ones are removed in the same commit, a tenth of the bound at a time; snapshots that a
-//! branch or tag points to stay, and so do those that a registered consumer has not read yet ([`consumers`]). Rows, offsets and their check do not depend on old snapshots; time travel does.
+//! branch or tag points to stay, and so do those that a registered consumer has not read yet ([`consumers`]). Rows, offsets
+//! and their check do not depend on old snapshots; time travel does.
 
 use std::collections::{BTreeSet, HashSet};
 

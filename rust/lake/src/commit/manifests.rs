@@ -7,11 +7,13 @@
 
 use iceberg::io::FileIO;
 use iceberg::spec::{
-    DataFile, ManifestContentType, ManifestFile, ManifestList, ManifestWriter, ManifestWriterBuilder,
-    TableMetadata, UNASSIGNED_SEQUENCE_NUMBER,
+    DataFile, ManifestContentType, ManifestEntryRef, ManifestFile, ManifestList, ManifestStatus,
+    ManifestWriter, ManifestWriterBuilder, Snapshot, TableMetadata, UNASSIGNED_SEQUENCE_NUMBER,
 };
 use iceberg::{Error, ErrorKind, Result};
 use uuid::Uuid;
+
+use super::removal::no_snapshot_id;
 
 /// How many manifests of one size class are merged into one.
 pub const MERGE_AT: usize = 32;
@@ -38,10 +40,43 @@ impl ManifestNames {
 
 /// Loads the manifests of `main`'s head; none for an empty table.
 pub async fn current(metadata: &TableMetadata, io: &FileIO) -> Result<Vec<ManifestFile>> {
-    let Some(snapshot) = metadata.current_snapshot() else { return Ok(Vec::new()) };
+    match metadata.current_snapshot() {
+        Some(snapshot) => of(snapshot, metadata, io).await,
+        None => Ok(Vec::new()),
+    }
+}
+
+/// Loads the manifests of a snapshot.
+pub(crate) async fn of(
+    snapshot: &Snapshot,
+    metadata: &TableMetadata,
+    io: &FileIO,
+) -> Result<Vec<ManifestFile>> {
     let bytes = io.new_input(snapshot.manifest_list())?.read().await?;
     let list = ManifestList::parse_with_version(&bytes, metadata.format_version())?;
     Ok(list.consume_entries().into_iter().collect())
+}
+
+/// Loads what a snapshot itself did: its added and removed data files, with their partition spec.
+pub(crate) async fn entries_of(
+    snapshot: &Snapshot,
+    metadata: &TableMetadata,
+    io: &FileIO,
+) -> Result<Vec<(i32, ManifestEntryRef)>> {
+    let id = snapshot.snapshot_id();
+    let mut entries = Vec::new();
+    for manifest in of(snapshot, metadata, io).await? {
+        if manifest.added_snapshot_id != id || manifest.content != ManifestContentType::Data {
+            continue;
+        }
+        let loaded = manifest.load_manifest(io).await?;
+        let own = loaded
+            .entries()
+            .iter()
+            .filter(|entry| entry.snapshot_id() == Some(id) && entry.status() != ManifestStatus::Existing);
+        entries.extend(own.map(|entry| (manifest.partition_spec_id, entry.clone())));
+    }
+    Ok(entries)
 }
 
 /// Writes the manifest of the files that a commit adds.
@@ -87,10 +122,7 @@ async fn copy_live_entries(manifest: &ManifestFile, io: &FileIO, writer: &mut Ma
             continue;
         }
         let (Some(snapshot), Some(sequence)) = (entry.snapshot_id(), entry.sequence_number()) else {
-            return Err(Error::new(
-                ErrorKind::DataInvalid,
-                format!("manifest `{}` has an entry without snapshot id", manifest.manifest_path),
-            ));
+            return Err(no_snapshot_id(manifest));
         };
         let file_sequence = entry.file_sequence_number.or(Some(sequence));
         writer.add_existing_file(entry.data_file().clone(), snapshot, sequence, file_sequence)?;
@@ -104,12 +136,26 @@ fn new_writer(
     names: &mut ManifestNames,
     snapshot_id: i64,
 ) -> Result<ManifestWriter> {
+    writer_for(metadata, io, names, snapshot_id, metadata.default_partition_spec_id())
+}
+
+/// A writer for data files of a given partition spec.
+pub(super) fn writer_for(
+    metadata: &TableMetadata,
+    io: &FileIO,
+    names: &mut ManifestNames,
+    snapshot_id: i64,
+    spec_id: i32,
+) -> Result<ManifestWriter> {
+    let spec = metadata.partition_spec_by_id(spec_id).ok_or_else(|| {
+        Error::new(ErrorKind::DataInvalid, format!("the table has no partition spec {spec_id}"))
+    })?;
     let output = io.new_output(names.next())?;
     let builder = ManifestWriterBuilder::new(
         output,
         Some(snapshot_id),
         metadata.current_schema().clone(),
-        metadata.default_partition_spec().as_ref().clone(),
+        spec.as_ref().clone(),
     );
     Ok(builder.build_v2_data())
 }

@@ -1,15 +1,30 @@
-//! The one commit path: nothing else changes a table.
+//! The one commit path: nothing else changes a table's rows.
 //!
-//! An [`Appender`] is a table's committer in this process. It keeps the metadata and the manifest list of the last head,
+//! A [`Committer`] stands for a table in this process. It keeps the metadata and the manifest list of the last head,
 //! so that a commit needs no reading; the catalog's answer and the protocol ([`crate::protocol`]) tell when they are
-//! stale. One call of [`Appender::append`] ends with the change in the table exactly once, or with a [`CommitError`] that
+//! stale. One call of [`Committer::commit`] ends with the change in the table exactly once, or with a [`CommitError`] that
 //! says whether its files may be deleted and whether a restart can help.
+//!
+//! Every commit adds files, removes files, and changes the state, under a rule that is checked on the metadata of each
+//! attempt:
+//!
+//! | kind | [`Kind`] | what may have happened since the base | else |
+//! | --- | --- | --- | --- |
+//! | append | [`Kind::Append`] | anything that left the state as expected | fenced |
+//! | insert-new | [`Kind::Append`] with [`Commit::untouched`] | as append, and no rows added to or removed from these partitions | overtaken |
+//! | replace partitions | [`Kind::Overwrite`] with [`Commit::untouched`] | the same, and the removed files are live | overtaken |
+//! | rewrite files | [`Kind::Replace`] | anything, while the removed files are live and have no delete files | overtaken |
+//!
+//! Overtaken means: nothing was committed; read again and try anew. Rewritten files (`replace` snapshots, whoever made
+//! them) leave the rows as they were and overtake only those who remove the same files.
 
 mod error;
 pub mod history;
 pub mod keys;
 mod manifests;
+mod removal;
 pub(crate) mod retry;
+mod rule;
 mod snapshot;
 
 use std::collections::{BTreeMap, HashSet};
@@ -23,10 +38,13 @@ use tracing::{debug, warn};
 use uuid::Uuid;
 
 pub use self::error::CommitError;
+pub(crate) use self::manifests::{current as manifests_of_head, entries_of as snapshot_entries};
 use self::retry::Retry;
-use self::snapshot::{Attempt, Draft};
+pub use self::rule::Untouched;
+use self::snapshot::{Attempt, AttemptError, Draft};
 use crate::catalog::{Catalog, CommitFailure, LoadedTable};
-use crate::protocol::{Action, Answer, Event, Intent, Machine, ResumeFrom, View};
+use crate::protocol::{Action, Answer, Event, Intent, Machine, Refusal, ResumeFrom, View};
+use crate::scan::LiveFile;
 
 /// How long and how often a commit is tried.
 #[derive(Clone, Debug)]
@@ -45,14 +63,32 @@ impl Default for CommitOptions {
     }
 }
 
-/// Files to add, and what they mean for the table's state.
+/// What a commit does to the rows; becomes the snapshot's operation.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Kind {
+    /// Adds rows.
+    #[default]
+    Append,
+    /// Puts rows in the place of others.
+    Overwrite,
+    /// Puts the same rows into other files.
+    Replace,
+}
+
+/// Files to add and to remove, and what they mean for the table's state.
 #[derive(Clone, Debug, Default)]
-pub struct Append {
-    /// Fresh for every append; also the prefix of the files' names.
+pub struct Commit {
+    /// Fresh for every commit; also the prefix of the files' names.
     pub commit_id: Uuid,
+    /// What it does to the rows.
+    pub kind: Kind,
     /// Complete data files in the table's default partition spec. May be empty: an empty append carries a change of
     /// state alone, because a change of properties alone could not be fenced.
     pub files: Vec<DataFile>,
+    /// Live files that leave the table, of any partition spec.
+    pub removed: Vec<LiveFile>,
+    /// What must not have been written to since the rows were read that this commit was computed from.
+    pub untouched: Option<Untouched>,
     /// Changes of the state, applied in order.
     pub changes: Vec<Change>,
     /// The books of the commit; refused if they do not close.
@@ -78,7 +114,7 @@ pub struct Landing {
 
 /// A table's committer.
 #[derive(Debug)]
-pub struct Appender {
+pub struct Committer {
     catalog: Arc<dyn Catalog>,
     table: LoadedTable,
     /// Manifests of the head of `table`; `None`: to be read.
@@ -87,7 +123,7 @@ pub struct Appender {
     options: CommitOptions,
 }
 
-impl Appender {
+impl Committer {
     /// Takes over a table; fails if its property and its snapshots disagree and no decision is given.
     pub async fn open(
         catalog: Arc<dyn Catalog>,
@@ -101,7 +137,7 @@ impl Appender {
         let state = view(&table, Uuid::nil())?
             .state(options.resume_from)
             .map_err(|refusal| CommitError::refused(&table.name, refusal, false))?;
-        Ok(Appender { catalog, table, manifests: None, state, options })
+        Ok(Committer { catalog, table, manifests: None, state, options })
     }
 
     /// What the table has consumed.
@@ -114,29 +150,66 @@ impl Appender {
         &self.table
     }
 
-    /// Adds the files and applies the changes, exactly once. See the module for what an error means.
-    pub async fn append(&mut self, append: Append) -> Result<Landing, CommitError> {
-        self.check(&append)?;
+    /// Takes the table's present state for the base of the next commit; without it a commit begins at the last head that
+    /// this committer saw, and learns of newer ones by a conflict.
+    ///
+    /// # Errors
+    /// The catalog does not answer, the table is gone or another one, or its state is not usable.
+    pub async fn refresh(&mut self) -> Result<(), CommitError> {
+        let mut retry = Retry::new(&self.options);
+        loop {
+            let refused = |refusal| CommitError::refused(&self.table.name, refusal, false);
+            match self.catalog.load_table(&self.table.name).await {
+                Ok(Some(table)) if table.metadata.uuid() == self.table.metadata.uuid() => {
+                    self.state =
+                        view(&table, Uuid::nil())?.state(self.options.resume_from).map_err(refused)?;
+                    if table.metadata.current_snapshot_id() != self.table.metadata.current_snapshot_id() {
+                        self.manifests = None;
+                    }
+                    self.table = table;
+                    return Ok(());
+                }
+                Ok(Some(table)) => {
+                    let (expected, found) = (self.table.metadata.uuid(), table.metadata.uuid());
+                    return Err(refused(Refusal::TableReplaced { expected, found }));
+                }
+                Ok(None) => return Err(refused(Refusal::TableMissing)),
+                Err(error) => {
+                    retry.failed(&error);
+                    if !error.is_retryable() || !retry.may_continue() {
+                        let last = crate::catalog::with_causes(&error);
+                        return Err(CommitError::refused(&self.table.name, Refusal::GaveUp { last }, false));
+                    }
+                    retry.pause().await;
+                }
+            }
+        }
+    }
+
+    /// Adds and removes the files and applies the changes, exactly once. See the module for what an error means.
+    ///
+    /// # Errors
+    /// [`CommitError`]; with [`CommitError::overtaken`] nothing was committed, and the same work on a refreshed table may
+    /// succeed.
+    pub async fn commit(&mut self, commit: Commit) -> Result<Landing, CommitError> {
+        self.check(&commit)?;
         let started = Instant::now();
         let mut retry = Retry::new(&self.options);
         let mut machine = Machine::new(Intent {
-            commit_id: append.commit_id,
+            commit_id: commit.commit_id,
             table_uuid: self.table.metadata.uuid(),
-            changes: append.changes.clone(),
+            changes: commit.changes.clone(),
             resume_from: self.options.resume_from,
         });
-        let mut draft = Draft::new(
-            append.commit_id,
-            append.files,
-            summary(&append.changes, append.ledger, append.summary),
-        );
-        let mut event = Event::Loaded(view(&self.table, append.commit_id)?);
+        let commit_id = commit.commit_id;
+        let mut draft = Draft::new(commit);
+        let mut event = Event::Loaded(view(&self.table, commit_id)?);
         loop {
             let again = retry.may_continue();
             event = match machine.on(event, again) {
                 Action::Load => {
                     retry.pause().await;
-                    self.load(append.commit_id, &mut retry).await?
+                    self.load(commit_id, &mut retry).await?
                 }
                 Action::Post { state, .. } => {
                     Event::Answered(self.post(&mut draft, &state, &mut retry).await)
@@ -159,13 +232,13 @@ impl Appender {
     }
 
     /// What can be refused without asking the catalog.
-    fn check(&self, append: &Append) -> Result<(), CommitError> {
+    fn check(&self, commit: &Commit) -> Result<(), CommitError> {
         let table = || self.table.name.clone();
-        if let Some(ledger) = &append.ledger {
+        if let Some(ledger) = &commit.ledger {
             ledger.check().map_err(|source| CommitError::LedgerOpen { table: table(), source })?;
         }
         let mut paths = HashSet::new();
-        for file in &append.files {
+        for file in commit.files.iter().chain(commit.removed.iter().map(|live| &live.file)) {
             if !paths.insert(file.file_path()) {
                 return Err(CommitError::FileTwice { table: table(), path: file.file_path().to_string() });
             }
@@ -196,7 +269,8 @@ impl Appender {
     async fn post(&mut self, draft: &mut Draft, state: &TableState, retry: &mut Retry) -> Answer {
         let attempt = match self.attempt(draft, state).await {
             Ok(attempt) => attempt,
-            Err(error) => {
+            Err(AttemptError::Overtaken(by)) => return Answer::Overtaken(by),
+            Err(AttemptError::Store(error)) => {
                 // Nothing was sent: the store did not take the manifests, or did not give them.
                 retry.failed(&error);
                 return Answer::Unavailable;
@@ -225,7 +299,7 @@ impl Appender {
         }
     }
 
-    async fn attempt(&mut self, draft: &mut Draft, state: &TableState) -> iceberg::Result<Attempt> {
+    async fn attempt(&mut self, draft: &mut Draft, state: &TableState) -> Result<Attempt, AttemptError> {
         let head = match self.manifests.take() {
             Some(manifests) => manifests,
             None => manifests::current(&self.table.metadata, &self.table.file_io).await?,
@@ -242,17 +316,4 @@ fn view(table: &LoadedTable, commit_id: Uuid) -> Result<View, CommitError> {
         table: table.name.clone(),
         source: Box::new(source),
     })
-}
-
-fn summary(
-    changes: &[Change],
-    ledger: Option<Ledger>,
-    mut summary: BTreeMap<String, String>,
-) -> BTreeMap<String, String> {
-    // Maps and numbers only: cannot fail.
-    summary.insert(keys::CHANGES.to_string(), serde_json::to_string(changes).unwrap_or_default());
-    if let Some(ledger) = ledger {
-        summary.insert(keys::LEDGER.to_string(), serde_json::to_string(&ledger).unwrap_or_default());
-    }
-    summary
 }

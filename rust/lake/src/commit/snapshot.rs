@@ -1,7 +1,7 @@
 //! Builds one attempt of a commit: manifest list, snapshot, and the updates and requirements for the catalog.
 //!
-//! The manifest of the new files is written once and used by every attempt; the manifest list names its parent and
-//! sequence number, so each attempt writes its own.
+//! The manifest of the new files is written once and used by every attempt. The manifest list names its parent and
+//! sequence number, and what removed files leave behind depends on the base, so each attempt writes its own.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -9,24 +9,38 @@ use iceberg::spec::{
     DataFile, MAIN_BRANCH, ManifestFile, ManifestListWriter, Operation, Snapshot, SnapshotReference,
     SnapshotRetention, SnapshotSummaryCollector, Summary, TableMetadata, UNASSIGNED_SEQUENCE_NUMBER,
 };
-use iceberg::{Result, TableRequirement, TableUpdate};
+use iceberg::{TableRequirement, TableUpdate};
 use streamify_core::state::TableState;
 use uuid::Uuid;
 
 use super::manifests::{self, ManifestNames};
-use super::{history, keys};
+use super::{Commit, Kind, history, keys, removal, rule};
 use crate::catalog::LoadedTable;
 
 /// A commit while it is tried: what all its attempts share.
 #[derive(Debug)]
 pub(super) struct Draft {
-    commit_id: Uuid,
+    commit: Commit,
     snapshot_id: i64,
-    files: Vec<DataFile>,
     summary: BTreeMap<String, String>,
     attempts: u32,
     names: Option<ManifestNames>,
     added: Option<ManifestFile>,
+}
+
+/// Why an attempt was not built.
+#[derive(Debug)]
+pub(super) enum AttemptError {
+    /// What the commit was computed from has changed; the text says what.
+    Overtaken(String),
+    /// The store did not give or take a manifest.
+    Store(iceberg::Error),
+}
+
+impl From<iceberg::Error> for AttemptError {
+    fn from(error: iceberg::Error) -> Self {
+        AttemptError::Store(error)
+    }
 }
 
 /// What goes to the catalog, and the manifests of the new head if it lands.
@@ -39,11 +53,17 @@ pub(super) struct Attempt {
 }
 
 impl Draft {
-    pub(super) fn new(commit_id: Uuid, files: Vec<DataFile>, summary: BTreeMap<String, String>) -> Self {
+    pub(super) fn new(commit: Commit) -> Self {
         // 63 random bits of a fresh uuid, as the Java and Python libraries make snapshot ids.
         let (high, low) = Uuid::new_v4().as_u64_pair();
         let snapshot_id = ((high ^ low) & (i64::MAX as u64)) as i64;
-        Draft { commit_id, snapshot_id, files, summary, attempts: 0, names: None, added: None }
+        let mut summary = commit.summary.clone();
+        // Maps and numbers only: cannot fail.
+        summary.insert(keys::CHANGES.to_string(), serde_json::to_string(&commit.changes).unwrap_or_default());
+        if let Some(ledger) = &commit.ledger {
+            summary.insert(keys::LEDGER.to_string(), serde_json::to_string(ledger).unwrap_or_default());
+        }
+        Draft { commit, snapshot_id, summary, attempts: 0, names: None, added: None }
     }
 
     pub(super) fn attempts(&self) -> u32 {
@@ -56,18 +76,25 @@ impl Draft {
         base: &LoadedTable,
         head: &[ManifestFile],
         state: &TableState,
-    ) -> Result<Attempt> {
+    ) -> Result<Attempt, AttemptError> {
         let metadata = base.metadata.as_ref();
         let io = &base.file_io;
         let attempt = self.attempts;
         self.attempts += 1;
 
-        let names = self.names.get_or_insert_with(|| ManifestNames::new(metadata, self.commit_id));
-        if self.added.is_none() && !self.files.is_empty() {
-            let files = self.files.clone();
+        if let Some(untouched) = &self.commit.untouched {
+            rule::check(untouched, metadata, io).await?;
+        }
+        let names = self.names.get_or_insert_with(|| ManifestNames::new(metadata, self.commit.commit_id));
+        let kept = match self.commit.removed.as_slice() {
+            [] => head.to_vec(),
+            removed => removal::without(metadata, io, names, self.snapshot_id, head, removed).await?,
+        };
+        if self.added.is_none() && !self.commit.files.is_empty() {
+            let files = self.commit.files.clone();
             self.added = Some(manifests::write_added(metadata, io, names, self.snapshot_id, files).await?);
         }
-        let mut manifests = manifests::merge(metadata, io, names, self.snapshot_id, head.to_vec()).await?;
+        let mut manifests = manifests::merge(metadata, io, names, self.snapshot_id, kept).await?;
         manifests.extend(self.added.clone());
 
         let sequence_number = metadata.next_sequence_number();
@@ -75,7 +102,7 @@ impl Draft {
             "{}/metadata/snap-{}-{attempt}-{}.avro",
             metadata.location(),
             self.snapshot_id,
-            self.commit_id
+            self.commit.commit_id
         );
         let output = io.new_output(&list_path)?.writer().await?;
         let mut list =
@@ -123,7 +150,7 @@ impl Draft {
                 updates: HashMap::from([
                     (keys::STATE.to_string(), state.to_json()),
                     (keys::STATE_SEQUENCE.to_string(), sequence_number.to_string()),
-                    (keys::COMMIT_ID.to_string(), self.commit_id.to_string()),
+                    (keys::COMMIT_ID.to_string(), self.commit.commit_id.to_string()),
                 ]),
             },
         ];
@@ -136,44 +163,59 @@ impl Draft {
 
     fn summary(&self, metadata: &TableMetadata, state: &TableState) -> Summary {
         let mut collector = SnapshotSummaryCollector::default();
-        for file in &self.files {
+        for file in &self.commit.files {
             collector.add_file(
                 file,
                 metadata.current_schema().clone(),
                 metadata.default_partition_spec().clone(),
             );
         }
+        for live in &self.commit.removed {
+            let spec = metadata.partition_spec_by_id(live.spec_id);
+            let spec = spec.unwrap_or_else(|| metadata.default_partition_spec());
+            collector.remove_file(&live.file, metadata.current_schema().clone(), spec.clone());
+        }
         let mut properties: HashMap<String, String> =
             self.summary.iter().map(|(key, value)| (key.clone(), value.clone())).collect();
         properties.insert(keys::STATE.to_string(), state.to_json());
-        properties.insert(keys::COMMIT_ID.to_string(), self.commit_id.to_string());
+        properties.insert(keys::COMMIT_ID.to_string(), self.commit.commit_id.to_string());
         properties.extend(collector.build());
-        properties.extend(totals(metadata, &self.files));
-        Summary { operation: Operation::Append, additional_properties: properties }
+        properties.extend(totals(metadata, &self.commit));
+        let operation = match self.commit.kind {
+            Kind::Append => Operation::Append,
+            Kind::Overwrite => Operation::Overwrite,
+            Kind::Replace => Operation::Replace,
+        };
+        Summary { operation, additional_properties: properties }
     }
 }
 
 /// The running totals of the table; left out once a foreign commit has left them out.
-fn totals(metadata: &TableMetadata, files: &[DataFile]) -> Vec<(String, String)> {
-    let records: u64 = files.iter().map(DataFile::record_count).sum();
-    let bytes: u64 = files.iter().map(DataFile::file_size_in_bytes).sum();
-    let added = [
-        ("total-records", records),
-        ("total-files-size", bytes),
-        ("total-data-files", files.len() as u64),
-        ("total-delete-files", 0),
-        ("total-position-deletes", 0),
-        ("total-equality-deletes", 0),
+fn totals(metadata: &TableMetadata, commit: &Commit) -> Vec<(String, String)> {
+    let sums = |files: &[&DataFile]| {
+        let records: u64 = files.iter().map(|file| file.record_count()).sum();
+        let bytes: u64 = files.iter().map(|file| file.file_size_in_bytes()).sum();
+        [records, bytes, files.len() as u64, 0, 0, 0]
+    };
+    let added = sums(&commit.files.iter().collect::<Vec<_>>());
+    let removed = sums(&commit.removed.iter().map(|live| &live.file).collect::<Vec<_>>());
+    let keys = [
+        "total-records",
+        "total-files-size",
+        "total-data-files",
+        "total-delete-files",
+        "total-position-deletes",
+        "total-equality-deletes",
     ];
     let former = metadata.current_snapshot().map(|snapshot| &snapshot.summary().additional_properties);
-    added
-        .into_iter()
-        .filter_map(|(key, added)| {
+    keys.into_iter()
+        .zip(added.into_iter().zip(removed))
+        .filter_map(|(key, (added, removed))| {
             let base = match former {
                 None => 0,
                 Some(summary) => summary.get(key)?.parse::<u64>().ok()?,
             };
-            Some((key.to_string(), (base + added).to_string()))
+            Some((key.to_string(), (base + added).saturating_sub(removed).to_string()))
         })
         .collect()
 }

@@ -27,6 +27,12 @@ impl From<PartitionKey> for FilePartition {
     }
 }
 
+impl std::fmt::Display for FilePartition {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.label())
+    }
+}
+
 impl FilePartition {
     /// Returns the value as Iceberg writes it into folder names.
     fn label(self) -> String {

@@ -1,0 +1,200 @@
+//! Compaction: small files of a partition become few large ones in the table's order. The rows stay the same.
+//!
+//! Partition by partition, each in a commit of its own: killed half-way, the partitions that are done stay done. It never
+//! stands in the way of a writer: appends do not disturb it, and it disturbs no append; where another job removed the same
+//! files first, the partition is left for the next run.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Instant;
+
+use futures::TryStreamExt as _;
+use serde::Serialize;
+use streamify_lake::FilePartition;
+use streamify_lake::catalog::LoadedTable;
+use streamify_lake::commit::{Commit, Committer, Kind};
+use streamify_lake::scan::{LiveFile, live_files};
+use tracing::{info, warn};
+use uuid::Uuid;
+
+use crate::context::Context;
+use crate::error::BatchError;
+use crate::output::{FileNames, Output};
+
+/// What is compacted.
+#[derive(Clone, Debug)]
+pub struct CompactOptions {
+    /// Files below this part of the target size are small.
+    pub small_below: f64,
+    /// A partition with fewer small files is left alone; at least 2.
+    pub min_files: usize,
+    /// Only these days; `None`: all.
+    pub days: Option<BTreeSet<i32>>,
+}
+
+impl Default for CompactOptions {
+    fn default() -> Self {
+        Self { small_below: 0.75, min_files: 5, days: None }
+    }
+}
+
+/// What a compaction did.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct CompactReport {
+    /// Table.
+    pub table: String,
+    /// Partitions rewritten.
+    pub partitions: u64,
+    /// Partitions that another job changed meanwhile; the next run takes them.
+    pub partitions_left: u64,
+    /// Files of the whole table before.
+    pub files_before: u64,
+    /// Files of the whole table after.
+    pub files_after: u64,
+    /// Files read.
+    pub files_rewritten: u64,
+    /// Files written.
+    pub files_added: u64,
+    /// Bytes read.
+    pub bytes_rewritten: u64,
+    /// Bytes written.
+    pub bytes_added: u64,
+    /// Rows in them.
+    pub rows: u64,
+    /// Last snapshot made; `None`: there was nothing to do.
+    pub snapshot_id: Option<i64>,
+    /// Seconds.
+    pub seconds: f64,
+}
+
+/// Compacts a table.
+///
+/// # Errors
+/// [`BatchError`]; partitions that are done stay done.
+pub async fn run(
+    context: &Context,
+    table: &str,
+    options: &CompactOptions,
+) -> Result<CompactReport, BatchError> {
+    let started = Instant::now();
+    let table = context.table(table).await?;
+    let mut committer =
+        Committer::open(Arc::clone(context.lake.catalog()), table, context.commit.clone()).await?;
+    let files = live_files(committer.table(), None).await?;
+    let mut report = CompactReport {
+        table: committer.table().name.clone(),
+        files_before: files.len() as u64,
+        files_after: files.len() as u64,
+        ..CompactReport::default()
+    };
+    let groups = plan(committer.table(), files, options);
+    let total = groups.len();
+    for (done, (partition, group)) in groups.into_iter().enumerate() {
+        context.check()?;
+        let what = format!("compacting {} {partition}: {} files", report.table, group.len());
+        context.tell(what, done, total, report.rows);
+        rewrite(context, &mut committer, partition, group, &mut report).await?;
+    }
+    report.seconds = started.elapsed().as_secs_f64();
+    context.tell(format!("compacted {}", report.table), total, total, report.rows);
+    Ok(report)
+}
+
+/// The small files by partition, for partitions that have enough of them.
+fn plan(
+    table: &LoadedTable,
+    files: Vec<LiveFile>,
+    options: &CompactOptions,
+) -> BTreeMap<FilePartition, Vec<LiveFile>> {
+    let metadata = &table.metadata;
+    let target = metadata.properties().get("write.target-file-size-bytes");
+    let target: u64 = target.and_then(|text| text.parse().ok()).unwrap_or(128 << 20);
+    let small = (target as f64 * options.small_below) as u64;
+    let mut groups: BTreeMap<FilePartition, Vec<LiveFile>> = BTreeMap::new();
+    for live in files {
+        let day = live.day(metadata);
+        let wanted = options.days.as_ref().is_none_or(|days| day.is_some_and(|day| days.contains(&day)));
+        // A file of another spec may hold rows of several partitions; it is left to a rebuild.
+        if let Some(partition) = live.partition(metadata)
+            && wanted
+            && live.file.file_size_in_bytes() < small
+        {
+            groups.entry(partition).or_default().push(live);
+        }
+    }
+    groups.retain(|_, group| group.len() >= options.min_files.max(2));
+    groups
+}
+
+async fn rewrite(
+    context: &Context,
+    committer: &mut Committer,
+    partition: FilePartition,
+    group: Vec<LiveFile>,
+    report: &mut CompactReport,
+) -> Result<(), BatchError> {
+    let commit_id = Uuid::now_v7();
+    let mut names = FileNames::new(commit_id);
+    let table = committer.table().clone();
+    let sort_key = sort_columns(&table);
+    let columns = column_names(&table);
+    let mut output = Output::new(context, &table, partition, &mut names, &sort_key);
+    for live in &group {
+        context.meter.file(live.file.record_count(), live.file.file_size_in_bytes());
+        let mut batches = table.read_file(&live.file, &columns, None)?;
+        while let Some(batch) = batches.try_next().await? {
+            output.add(batch).await?;
+        }
+    }
+    let files = output.finish().await?;
+    let rows: u64 = group.iter().map(|live| live.file.record_count()).sum();
+    let written: u64 = files.iter().map(|file| file.record_count()).sum();
+    if rows != written {
+        let source = format!("{rows} rows were read and {written} written; nothing was committed").into();
+        return Err(BatchError::Rows { table: table.name.clone(), source });
+    }
+    let (num_old, num_new) = (group.len() as u64, files.len() as u64);
+    let old_bytes: u64 = group.iter().map(|live| live.file.file_size_in_bytes()).sum();
+    let new_bytes: u64 = files.iter().map(|file| file.file_size_in_bytes()).sum();
+    let commit = Commit { commit_id, kind: Kind::Replace, files, removed: group, ..Commit::default() };
+    match committer.commit(commit).await {
+        Ok(landing) => {
+            info!(table = %table.name, %partition, rows, from = num_old, to = num_new, "compacted");
+            report.partitions += 1;
+            report.files_after = (report.files_after + num_new).saturating_sub(num_old);
+            report.files_rewritten += num_old;
+            report.files_added += num_new;
+            report.bytes_rewritten += old_bytes;
+            report.bytes_added += new_bytes;
+            report.rows += rows;
+            report.snapshot_id = landing.snapshot_id.or(report.snapshot_id);
+            Ok(())
+        }
+        Err(error) if error.overtaken() => {
+            warn!(table = %table.name, %partition, %error, "left for the next compaction");
+            report.partitions_left += 1;
+            committer.refresh().await?;
+            Ok(())
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// All columns of a table, in its order.
+pub(crate) fn column_names(table: &LoadedTable) -> Vec<&str> {
+    table.metadata.current_schema().as_struct().fields().iter().map(|field| field.name.as_str()).collect()
+}
+
+/// The columns of the table's sort order.
+pub(crate) fn sort_columns(table: &LoadedTable) -> Vec<String> {
+    let schema = table.metadata.current_schema();
+    let order = table.metadata.default_sort_order();
+    let names = order.fields.iter().filter_map(|field| schema.field_by_id(field.source_id));
+    names.map(|field| field.name.clone()).collect()
+}
+
+/// A day as people write it: `2026-02-23`.
+pub(crate) fn date(day: i32) -> String {
+    let instant = chrono::DateTime::from_timestamp(i64::from(day) * 86_400, 0).unwrap_or_default();
+    instant.format("%Y-%m-%d").to_string()
+}

@@ -1,0 +1,17 @@
+//! The batch jobs: silver, sessions, and the care of tables. The same code runs in the binary `streamify-batch` and, through
+//! the extension module, inside a Python process.
+//!
+//! Guarantees of every job:
+//! * what it read and what it wrote are one commit: repeated, killed half-way, or run twice at once, it neither loses nor
+//!   doubles a row;
+//! * it stays within its memory budget, whatever the size of a day;
+//! * asked to stop, it ends within a batch of rows; what was committed stays, files of the rest are left to the orphan
+//!   removal.
+
+pub mod compact;
+pub mod context;
+pub mod error;
+pub mod output;
+
+pub use context::{Context, Progress};
+pub use error::BatchError;

@@ -1,0 +1,175 @@
+//! Writes the rows of one day into data files, in sorted runs.
+//!
+//! Rows are collected up to a run's bytes, put in the table's order and written as one row group; a file ends at the table's
+//! target size. Memory is two runs and what the encoder holds, whatever the day's size. A file of one run is sorted as a
+//! whole and says so.
+
+use arrow::array::{ArrayRef, RecordBatch};
+use arrow::compute::{concat, interleave_record_batch, take};
+use iceberg::spec::DataFile;
+use streamify_core::order_of;
+use streamify_lake::catalog::LoadedTable;
+use streamify_lake::{DataFileWriter, FilePartition};
+use uuid::Uuid;
+
+use crate::context::Context;
+use crate::error::BatchError;
+
+/// Size of a finished file if the table does not say, in bytes.
+const DEFAULT_FILE_BYTES: u64 = 128 << 20;
+/// Rows per row group at most, so that readers prune.
+const GROUP_ROWS: usize = 1_000_000;
+
+/// Gives unique names to the files of one commit: `<commit id>-<n>.parquet`.
+#[derive(Debug)]
+pub struct FileNames {
+    commit_id: Uuid,
+    count: usize,
+}
+
+impl FileNames {
+    /// Names for a commit.
+    pub fn new(commit_id: Uuid) -> Self {
+        Self { commit_id, count: 0 }
+    }
+
+    fn next(&mut self) -> String {
+        let name = format!("{}-{}", self.commit_id, self.count);
+        self.count += 1;
+        name
+    }
+}
+
+/// The files of one day (or of an unpartitioned table) in the making.
+pub struct Output<'a> {
+    context: &'a Context,
+    table: &'a LoadedTable,
+    partition: FilePartition,
+    names: &'a mut FileNames,
+    sort_key: &'a [String],
+    waiting: Vec<RecordBatch>,
+    waiting_bytes: usize,
+    waiting_rows: usize,
+    open: Option<DataFileWriter>,
+    runs: usize,
+    target_bytes: u64,
+    files: Vec<DataFile>,
+}
+
+impl<'a> Output<'a> {
+    /// Begins a day's files.
+    pub fn new(
+        context: &'a Context,
+        table: &'a LoadedTable,
+        partition: FilePartition,
+        names: &'a mut FileNames,
+        sort_key: &'a [String],
+    ) -> Self {
+        let target = table.metadata.properties().get("write.target-file-size-bytes");
+        Self {
+            context,
+            table,
+            partition,
+            names,
+            sort_key,
+            waiting: Vec::new(),
+            waiting_bytes: 0,
+            waiting_rows: 0,
+            open: None,
+            runs: 0,
+            target_bytes: target.and_then(|text| text.parse().ok()).unwrap_or(DEFAULT_FILE_BYTES),
+            files: Vec::new(),
+        }
+    }
+
+    /// Adds rows.
+    ///
+    /// # Errors
+    /// Rows that do not fit the table, a store that does not take them, [`BatchError::Cancelled`].
+    pub async fn add(&mut self, batch: RecordBatch) -> Result<(), BatchError> {
+        self.context.check()?;
+        if batch.num_rows() == 0 {
+            return Ok(());
+        }
+        self.waiting_bytes += batch.get_array_memory_size();
+        self.waiting_rows += batch.num_rows();
+        self.waiting.push(batch);
+        if self.waiting_bytes >= self.context.run_bytes() || self.waiting_rows >= GROUP_ROWS {
+            self.flush().await?;
+        }
+        Ok(())
+    }
+
+    /// Writes what waits, closes the last file, and returns all files of the day.
+    ///
+    /// # Errors
+    /// As [`Output::add`].
+    pub async fn finish(mut self) -> Result<Vec<DataFile>, BatchError> {
+        self.flush().await?;
+        self.close().await?;
+        Ok(self.files)
+    }
+
+    async fn flush(&mut self) -> Result<(), BatchError> {
+        if self.waiting.is_empty() {
+            return Ok(());
+        }
+        let waiting = std::mem::take(&mut self.waiting);
+        (self.waiting_bytes, self.waiting_rows) = (0, 0);
+        let sorted = sorted(&waiting, self.sort_key)?;
+        drop(waiting);
+        if self.open.is_none() {
+            let stem = self.names.next();
+            self.open = Some(DataFileWriter::create(self.table, self.partition, &stem).await?);
+            self.runs = 0;
+        }
+        if let Some(writer) = &mut self.open {
+            writer.write_row_group(&sorted).await?;
+            self.runs += 1;
+            if writer.bytes_written() >= self.target_bytes {
+                self.close().await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn close(&mut self) -> Result<(), BatchError> {
+        if let Some(writer) = self.open.take() {
+            let footer = [("streamify.commit-id".to_owned(), self.names.commit_id.to_string())];
+            self.files.push(writer.close(&footer, self.runs == 1).await?);
+        }
+        Ok(())
+    }
+}
+
+/// Puts rows of equal columns in the order of the key columns (those that they have).
+fn sorted(batches: &[RecordBatch], sort_key: &[String]) -> Result<RecordBatch, BatchError> {
+    let mut keys: Vec<ArrayRef> = Vec::with_capacity(sort_key.len());
+    for name in sort_key {
+        let parts: Vec<&dyn arrow::array::Array> =
+            batches.iter().filter_map(|batch| batch.column_by_name(name)).map(AsRef::as_ref).collect();
+        if parts.len() == batches.len() && !parts.is_empty() {
+            keys.push(concat(&parts)?);
+        }
+    }
+    let order = order_of(&keys.iter().collect::<Vec<_>>())?;
+    if let ([one], order) = (batches, &order) {
+        return Ok(match order {
+            None => one.clone(),
+            Some(order) => {
+                let columns = one.columns().iter().map(|column| take(column, order, None));
+                RecordBatch::try_new(one.schema(), columns.collect::<Result<_, _>>()?)?
+            }
+        });
+    }
+    let places: Vec<(usize, usize)> = batches
+        .iter()
+        .enumerate()
+        .flat_map(|(number, batch)| (0..batch.num_rows()).map(move |row| (number, row)))
+        .collect();
+    let places: Vec<(usize, usize)> = match &order {
+        None => places,
+        Some(order) => order.values().iter().map(|row| places[*row as usize]).collect(),
+    };
+    Ok(interleave_record_batch(&batches.iter().collect::<Vec<_>>(), &places)?)
+}
