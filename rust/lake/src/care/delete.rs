@@ -1,7 +1,5 @@
 //! Deleting files that nobody needs, in batches, and counting them.
 
-use std::collections::BTreeMap;
-
 use futures::stream;
 use serde::Serialize;
 
@@ -45,36 +43,15 @@ impl Tally {
     }
 }
 
-/// Counts by kind.
-pub(super) type Tallies = BTreeMap<FileKind, Tally>;
-
-/// A file to be deleted.
-#[derive(Clone, Debug)]
-pub(super) struct Doomed {
-    pub(super) path: String,
-    pub(super) kind: FileKind,
-    pub(super) bytes: u64,
-}
-
-pub(super) fn tally<'a>(files: impl IntoIterator<Item = &'a Doomed>) -> Tallies {
-    let mut tallies = Tallies::new();
-    for file in files {
-        tallies.entry(file.kind).or_default().add(file.bytes);
-    }
-    tallies
-}
-
 /// Deletes files; those that are gone already are no error.
-pub(super) async fn delete(table: &LoadedTable, files: &[Doomed]) -> Result<(), CareError> {
-    for (index, batch) in files.chunks(BATCH).enumerate() {
-        let paths: Vec<String> = batch.iter().map(|file| file.path.clone()).collect();
-        table.file_io.delete_stream(stream::iter(paths)).await.map_err(|source| {
-            CareError::DeletionFailed {
-                table: table.name.clone(),
-                deleted: index * BATCH,
-                wanted: files.len(),
-                source,
-            }
+pub(super) async fn delete(table: &LoadedTable, paths: Vec<String>) -> Result<(), CareError> {
+    for (index, batch) in paths.chunks(BATCH).enumerate() {
+        let batch = stream::iter(batch.to_vec());
+        table.file_io.delete_stream(batch).await.map_err(|source| CareError::DeletionFailed {
+            table: table.name.clone(),
+            deleted: index * BATCH,
+            wanted: paths.len(),
+            source,
         })?;
     }
     Ok(())

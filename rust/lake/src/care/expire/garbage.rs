@@ -4,12 +4,12 @@
 //! manifests that no kept snapshot has; of the kept manifests every entry is looked at until no candidate is left, which in
 //! a table that only grows is soon. A file that was compacted away counts as needed while a consumer has not read past it.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use iceberg::spec::{ManifestEntry, ManifestFile, Snapshot};
 
 use crate::care::CareError;
-use crate::care::delete::{Doomed, FileKind, Tally};
+use crate::care::delete::{FileKind, Tally};
 use crate::care::folders::Folders;
 use crate::care::reachable::{Manifests, Missing, manifests, visit_entries};
 use crate::catalog::LoadedTable;
@@ -18,7 +18,8 @@ use crate::storage::canonical;
 /// Files to delete, and how much there would be outside the table's folders.
 #[derive(Debug, Default)]
 pub(super) struct Garbage {
-    pub(super) files: Vec<Doomed>,
+    pub(super) paths: Vec<String>,
+    pub(super) by_kind: BTreeMap<FileKind, Tally>,
     pub(super) outside: Tally,
 }
 
@@ -57,11 +58,26 @@ pub(super) async fn find(
     let lists = lists.map(|(path, bytes)| (path.clone(), *bytes));
     let gone_ids: HashSet<i64> = removed.iter().map(|snapshot| snapshot.snapshot_id()).collect();
     let statistics = only_of_removed(table, statistics, &gone_ids);
-    let found = of_kind(FileKind::Data, data)
-        .chain(of_kind(FileKind::Manifest, manifests))
-        .chain(of_kind(FileKind::ManifestList, lists))
-        .chain(of_kind(FileKind::Statistics, statistics));
-    Ok(sift(found, &Folders::of(&table.metadata)))
+    let mut garbage = Garbage::default();
+    let folders = Folders::of(&table.metadata);
+    garbage.add(FileKind::Data, data, &folders);
+    garbage.add(FileKind::Manifest, manifests, &folders);
+    garbage.add(FileKind::ManifestList, lists, &folders);
+    garbage.add(FileKind::Statistics, statistics, &folders);
+    Ok(garbage)
+}
+
+impl Garbage {
+    fn add(&mut self, kind: FileKind, files: impl IntoIterator<Item = (String, u64)>, folders: &Folders) {
+        for (path, bytes) in files {
+            if folders.contain(&path) {
+                self.by_kind.entry(kind).or_default().add(bytes);
+                self.paths.push(path);
+            } else {
+                self.outside.add(bytes);
+            }
+        }
+    }
 }
 
 /// Returns whether an entry of a kept manifest makes its file needed: it is live, or was compacted away after a consumer's
@@ -92,20 +108,4 @@ fn only_of_removed(
         .collect();
     let unneeded = statistics.iter().filter(|(path, _)| !left.contains(path));
     unneeded.map(|(path, bytes)| (canonical(path).into_owned(), *bytes)).collect()
-}
-
-fn of_kind(kind: FileKind, files: impl IntoIterator<Item = (String, u64)>) -> impl Iterator<Item = Doomed> {
-    files.into_iter().map(move |(path, bytes)| Doomed { path, kind, bytes })
-}
-
-fn sift(found: impl Iterator<Item = Doomed>, folders: &Folders) -> Garbage {
-    let mut garbage = Garbage::default();
-    for file in found {
-        if folders.contain(&file.path) {
-            garbage.files.push(file);
-        } else {
-            garbage.outside.add(file.bytes);
-        }
-    }
-    garbage
 }

@@ -25,7 +25,7 @@ use self::garbage::Garbage;
 pub(super) use self::garbage::is_needed;
 use self::plan::{Plan, plan, statistics_of};
 use super::change::{Change, change, main_unmoved};
-use super::delete::{FileKind, Tally, delete, tally};
+use super::delete::{FileKind, Tally, delete};
 use super::{CareError, consumers, refs};
 use crate::catalog::{Catalog, LoadedTable};
 use crate::commit::CommitOptions;
@@ -154,8 +154,9 @@ pub async fn expire(
         let needed_from = consumers::needed_from(&table.metadata, &ignored);
         garbage = garbage::find(&table, &kept, &removed, &run.statistics, needed_from).await?;
     }
+    let num_files = garbage.paths.len();
     if !options.dry_run {
-        delete(&table, &garbage.files).await?;
+        delete(&table, std::mem::take(&mut garbage.paths)).await?;
     }
     let report = ExpireReport {
         table: table.name.clone(),
@@ -166,15 +167,14 @@ pub async fn expire(
         refs_removed: run.expired_refs.iter().cloned().collect(),
         kept: run.plan.reasons(),
         consumers,
-        deleted: tally(&garbage.files),
+        deleted: garbage.by_kind,
         outside: garbage.outside,
         attempts: changed.attempts,
     };
-    let (num_removed, num_kept, num_files) = (report.removed.len(), kept.len(), garbage.files.len());
     info!(
         table = report.table,
-        num_removed,
-        num_kept,
+        num_removed = report.removed.len(),
+        num_kept = kept.len(),
         num_files,
         dry_run = report.dry_run,
         "expired snapshots"

@@ -1,6 +1,6 @@
 //! Old files of a table's folders, struck out one by one as the metadata accounts for them.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use futures::TryStreamExt;
 use iceberg::spec::Snapshot;
@@ -8,17 +8,21 @@ use uuid::Uuid;
 
 use super::{Orphan, OrphanOptions, OrphanReport, Protected};
 use crate::care::CareError;
-use crate::care::delete::{Doomed, FileKind, Tally};
+use crate::care::delete::{FileKind, Tally};
 use crate::care::expire::is_needed;
 use crate::care::folders::Folders;
 use crate::care::reachable::{Missing, manifests, visit_entries};
 use crate::catalog::LoadedTable;
 use crate::storage::{ListedFile, canonical};
 
-/// Files that may be orphans, by canonical address.
+/// Files that may be orphans.
+///
+/// They are struck out by name, without the folder: where a link or another spelling leads to one file by two addresses, the
+/// metadata knows only one of them. Names of a table's files are unique, so that this spares nothing else.
 #[derive(Debug)]
 pub(super) struct Candidates {
-    files: HashMap<String, (u64, i64)>,
+    /// By name.
+    files: HashMap<String, Vec<Orphan>>,
     /// Files that the store took at this time or later are young; milliseconds since 1970 UTC.
     oldest_young_ms: i64,
     /// Names of partition fields: folders of theirs may begin with `_`.
@@ -26,11 +30,9 @@ pub(super) struct Candidates {
     listed: Tally,
     young: Tally,
     protected: Tally,
+    /// Files that have the name of a known one, in another folder.
+    alike: Tally,
     folders: Folders,
-    /// Files that the metadata leads to; those of them in the folders; those that were among the old ones listed.
-    known: u64,
-    known_inside: u64,
-    known_and_listed: u64,
 }
 
 impl Candidates {
@@ -45,9 +47,7 @@ impl Candidates {
             young: Tally::default(),
             protected: Tally::default(),
             folders: Folders::of(&table.metadata),
-            known: 0,
-            known_inside: 0,
-            known_and_listed: 0,
+            alike: Tally::default(),
         }
     }
 
@@ -79,7 +79,10 @@ impl Candidates {
         } else if commit_id(&path).is_some_and(|id| protected(&id)) {
             self.protected.add(file.size);
         } else {
-            self.files.insert(path, (file.size, file.modified_ms));
+            let name = name_of(&path).to_owned();
+            let kind = kind(&path);
+            let orphan = Orphan { path, kind, bytes: file.size, modified_ms: file.modified_ms };
+            self.files.entry(name).or_default().push(orphan);
         }
     }
 
@@ -117,53 +120,32 @@ impl Candidates {
 
     fn strike(&mut self, path: &str) {
         let path = canonical(path);
-        self.known += 1;
-        self.known_inside += u64::from(self.folders.contain(&path));
-        self.known_and_listed += u64::from(self.files.remove(path.as_ref()).is_some());
-    }
-
-    /// Refuses if not one known file is in the folders or was found there: the store and the metadata spell addresses in
-    /// different ways, and everything would be an orphan.
-    pub(super) fn check_spelling(&self, table: &LoadedTable) -> Result<(), CareError> {
-        let has_rows = table.metadata.snapshots().count() > 0;
-        let none_found = self.known_and_listed == 0 && self.young.files == 0;
-        let strange = has_rows && (self.known_inside == 0 || none_found);
-        if !strange || self.files.is_empty() {
-            return Ok(());
+        for file in self.files.remove(name_of(&path)).into_iter().flatten() {
+            if file.path != path {
+                self.alike.add(file.bytes);
+            }
         }
-        let reason = format!(
-            "none of its {} known files was found among {} in its folders",
-            self.known, self.listed.files
-        );
-        Err(CareError::refused(
-            &table.name,
-            reason,
-            "its files are addressed in another way than they are listed",
-        ))
     }
 
-    pub(super) fn report(&self, table: &LoadedTable, options: &OrphanOptions) -> OrphanReport {
-        let mut paths: Vec<&String> = self.files.keys().collect();
-        paths.sort_unstable();
-        let sample = paths.into_iter().take(options.sample).map(|path| {
-            let (bytes, modified_ms) = self.files[path];
-            Orphan { path: path.clone(), kind: kind(path), bytes, modified_ms }
-        });
-        OrphanReport {
+    /// What was found, with the orphans themselves in the order of their addresses.
+    pub(super) fn finish(self, table: &LoadedTable, options: &OrphanOptions) -> (OrphanReport, Vec<Orphan>) {
+        let mut orphans: Vec<Orphan> = self.files.into_values().flatten().collect();
+        orphans.sort_unstable_by(|left, right| left.path.cmp(&right.path));
+        let mut report = OrphanReport {
             table: table.name.clone(),
             dry_run: !options.delete,
-            folders: self.folders.written.clone(),
+            folders: self.folders.written,
             listed: self.listed,
             young: self.young,
             protected: self.protected,
-            orphans: Default::default(),
-            sample: sample.collect(),
+            alike: self.alike,
+            orphans: BTreeMap::new(),
+            sample: orphans.iter().take(options.sample).cloned().collect(),
+        };
+        for orphan in &orphans {
+            report.orphans.entry(orphan.kind).or_default().add(orphan.bytes);
         }
-    }
-
-    pub(super) fn into_orphans(self) -> Vec<Doomed> {
-        let doomed = |(path, (bytes, _)): (String, (u64, i64))| Doomed { kind: kind(&path), path, bytes };
-        self.files.into_iter().map(doomed).collect()
+        (report, orphans)
     }
 }
 

@@ -27,7 +27,7 @@ use tracing::info;
 
 use self::candidates::Candidates;
 use super::change::load;
-use super::delete::{Doomed, FileKind, Tally, delete, tally};
+use super::delete::{FileKind, Tally, delete};
 use super::expire::{ExpireOptions, consumer_status, refuse_without_gc};
 use super::folders::Folders;
 use super::{CareError, consumers};
@@ -101,6 +101,8 @@ pub struct OrphanReport {
     pub young: Tally,
     /// Files of commits that are protected.
     pub protected: Tally,
+    /// Files that have the name of a known file in another folder, to which a link may lead; they are left alone.
+    pub alike: Tally,
     /// Orphans by kind.
     pub orphans: BTreeMap<FileKind, Tally>,
     /// The first orphans by address.
@@ -111,8 +113,8 @@ pub struct OrphanReport {
 ///
 /// # Errors
 /// [`CareError::Refused`] for too short a grace period, for `gc.enabled` false, if another table of the namespace claims a
-/// folder of this one, if the table was replaced meanwhile, or if not one of the table's own files was found; else what
-/// catalog and store can meet. Nothing is deleted then, except before [`CareError::DeletionFailed`].
+/// folder of this one, or if the table was replaced meanwhile; else what catalog and store can meet. Nothing is deleted
+/// then, except before [`CareError::DeletionFailed`].
 pub async fn remove(
     catalog: &Arc<dyn Catalog>,
     name: &str,
@@ -136,16 +138,13 @@ pub async fn remove(
     }
     let needed_from = consumers::needed_from(&table.metadata, &passed_over(&table, options));
     candidates.strike_out(&table, needed_from).await?;
-    candidates.check_spelling(&table)?;
-
-    let report = candidates.report(&table, options);
-    let doomed: Vec<Doomed> = candidates.into_orphans();
+    let (report, orphans) = candidates.finish(&table, options);
+    let (num_listed, num_orphans) = (report.listed.files, orphans.len());
     if options.delete {
-        delete(&table, &doomed).await?;
+        delete(&table, orphans.into_iter().map(|orphan| orphan.path).collect()).await?;
     }
-    let (num_listed, num_orphans) = (report.listed.files, doomed.len());
     info!(table = name, num_listed, num_orphans, dry_run = report.dry_run, "looked for orphans");
-    Ok(OrphanReport { orphans: tally(&doomed), ..report })
+    Ok(report)
 }
 
 fn refuse_short_grace(table: &str, options: &OrphanOptions) -> Result<(), CareError> {
