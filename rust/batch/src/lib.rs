@@ -12,6 +12,8 @@ pub mod compact;
 pub mod context;
 pub mod error;
 pub mod output;
+pub mod sessions;
+pub mod silver;
 
 pub use context::{Context, Progress};
 pub use error::BatchError;
