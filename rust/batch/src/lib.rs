@@ -17,7 +17,9 @@ pub mod jobs;
 pub mod output;
 pub mod progress;
 pub mod report;
+pub mod sessions;
 pub mod settings;
+pub mod silver;
 pub mod stop;
 
 pub use context::{Context, Progress};
