@@ -77,6 +77,77 @@ class Progress:
     def rows(self) -> int:
         """Rows handled so far."""
 
+def silver(
+    table: str,
+    *,
+    rebuild: str | Sequence[str | date] | None = None,
+    reread: bool = False,
+    accept_changes: Sequence[int] | None = None,
+    memory_limit: int | str | None = None,
+    env: Mapping[str, str] | None = None,
+    progress: Callable[[Progress], object] | None = None,
+    cancel: CancelToken | None = None,
+) -> dict[str, Any]:
+    """Takes what is new in bronze into a silver table: cleaned, typed, one row per event. One commit.
+
+    Args:
+        table: the silver table, or its bronze table, or the topic.
+        rebuild: instead, make these days (UTC) anew from all of bronze, in the place of what they hold: `"2026-02-23"`,
+            `"2026-02-23..2026-02-25"` (both included), or a list of dates and such texts.
+        reread: read bronze from its beginning, whatever was consumed; rows that are there stay.
+        accept_changes: snapshots of bronze in which another engine changed rows, to be taken as they are.
+        memory_limit: bytes, or a text such as `"256MB"`; at least 64 MB. `STREAMIFY_BATCH_MEMORY_LIMIT`, else 1 GiB, if `None`.
+        env: variables over those of `os.environ`.
+        progress: is called now and then, on the calling thread; what it raises ends the call.
+        cancel: ends the call.
+
+    Returns:
+        The report: `table`, `source`, `rows_in`, `rows_out`, `duplicates`, `already_known`, `conflicts`, `incomplete`,
+        `repaired` (by column), `remarked`, `days` (touched), `snapshots` (consumed), `files`, `bytes`, `bytes_read`,
+        `snapshot_id` (`None` if there was nothing to do), `restarts`, `seconds`.
+
+    Raises:
+        SettingsError: an argument or a variable cannot be meant.
+        TableError: a table does not exist or cannot be read.
+        UnavailableError: catalog or store do not answer.
+        CommitError: the commit did not land.
+        NeedsDecisionError: a table was rolled back, made anew, or changed by another engine.
+        CancelledError: `cancel` was cancelled.
+    """
+
+def sessions(
+    *,
+    full: bool = False,
+    accept_changes: Sequence[int] | None = None,
+    memory_limit: int | str | None = None,
+    env: Mapping[str, str] | None = None,
+    progress: Callable[[Progress], object] | None = None,
+    cancel: CancelToken | None = None,
+) -> dict[str, Any]:
+    """Brings the user sessions (`silver_user_sessions`) up to date with what is new in silver. One commit.
+
+    Args:
+        full: compute every session anew, whatever was consumed.
+        accept_changes: snapshots of silver tables in which another engine changed rows, to be taken as they are.
+        memory_limit: bytes, or a text such as `"256MB"`; at least 64 MB. `STREAMIFY_BATCH_MEMORY_LIMIT`, else 1 GiB, if `None`.
+        env: variables over those of `os.environ`.
+        progress: is called now and then, on the calling thread; what it raises ends the call.
+        cancel: ends the call.
+
+    Returns:
+        The report: `table`, `full`, `rows_in` (by silver table), `rows_out` (sessions in the replaced days), `days` (replaced),
+        `watermark_ms`, `open_from` (first day with an open session), `files`, `bytes`, `bytes_read`, `snapshot_id`, `restarts`,
+        `seconds`.
+
+    Raises:
+        SettingsError: an argument or a variable cannot be meant.
+        TableError: a table does not exist or cannot be read.
+        UnavailableError: catalog or store do not answer.
+        CommitError: the commit did not land.
+        NeedsDecisionError: a table was rolled back, made anew, or changed by another engine.
+        CancelledError: `cancel` was cancelled.
+    """
+
 def compact(
     table: str,
     *,
@@ -108,7 +179,8 @@ def compact(
 
     Returns:
         The report: `table`, `partitions`, `partitions_left`, `files_before`, `files_after`, `files_rewritten`, `files_added`,
-        `bytes_rewritten`, `bytes_added`, `rows`, `snapshot_id` (of the last commit, `None` if there was nothing to do), `seconds`.
+        `bytes_rewritten`, `bytes_added`, `rows`, `snapshot_id` (of the last commit, `None` if there was nothing to do),
+        `seconds`.
 
     Raises:
         SettingsError: an argument or a variable cannot be meant.
@@ -168,9 +240,9 @@ def scan(
         table: name of the table, without its namespace.
         columns: columns to read, in this order; all if `None`.
         filter: conditions `(column, operator, value)`, all of which must hold. Operators: `=`, `==`, `!=`, `<`, `<=`, `>`, `>=`,
-            `in`, `not in` (a list of values), `is`, `is not` (None), `starts with`. Values must be of the column's type: dates and
-            datetimes as such or as ISO texts, the latter with a time zone where the column has one. A null fulfils no condition
-            but `is None`. Files and row groups that cannot hold such rows are not read.
+            `in`, `not in` (a list of values), `is`, `is not` (None), `starts with`. Values must be of the column's type: dates
+            and datetimes as such or as ISO texts, the latter with a time zone where the column has one. A null fulfils
+            no condition but `is None`. Files and row groups that cannot hold such rows are not read.
         snapshot: a snapshot's id, or the name of a tag or branch; as the table stands if `None`.
         env: variables over those of `os.environ`.
 

@@ -6,6 +6,7 @@ import subprocess
 from datetime import date
 
 import pytest
+
 from dagster_project import _native
 from dagster_project.lib.paths import find_binary
 
@@ -55,7 +56,9 @@ def test_without_names_the_binary_takes_every_table(lake, small_files, tmp_path)
     small_files("b", days=1)
     summary = tmp_path / "summary.json"
 
-    subprocess.run([find_binary("streamify-batch", os.environ), "compact", "--summary-json", summary], check=True, capture_output=True)
+    subprocess.run(
+        [find_binary("streamify-batch", os.environ), "compact", "--summary-json", summary], check=True, capture_output=True
+    )
 
     assert [table["table"] for table in json.loads(summary.read_text(encoding="utf-8"))["tables"]] == ["a", "b"]
     assert len(files_by_day(lake.table("a"))) == len(files_by_day(lake.table("b"))) == 1

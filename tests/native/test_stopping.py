@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
+
 from dagster_project import _native
 from dagster_project.lib.paths import find_binary
 

@@ -9,11 +9,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser};
+use streamify_lake::protocol::ResumeFrom;
 use streamify_runtime::LogFormat;
 use streamify_runtime::settings::{parse_bytes, parse_duration};
 
 pub use self::jobs::{JobArgs, Order};
-use crate::settings::Settings;
+use crate::settings::{Settings, parse_resume_from};
 
 /// Makes and takes care of tables in the lake: each job reads Iceberg tables and commits to them, exactly once.
 ///
@@ -79,6 +80,11 @@ pub struct Frame {
     )]
     pub commit_retries: u32,
 
+    /// Which state holds for a table that was rolled back or restored, so that its property and snapshots disagree:
+    /// `snapshot` or `property`
+    #[arg(long, global = true, env = "STREAMIFY_RESUME_FROM", value_parser = parse_resume_from, value_name = "STATE", help_heading = "Decisions")]
+    pub resume_from: Option<ResumeFrom>,
+
     /// Form of the log lines on stderr
     #[arg(long, global = true, env = "STREAMIFY_LOG_FORMAT", value_enum, default_value_t = LogFormat::Human, value_name = "FORM", help_heading = "Telemetry")]
     pub log_format: LogFormat,
@@ -121,20 +127,25 @@ impl Frame {
             commit_timeout: self.commit_timeout,
             commit_retries: self.commit_retries,
             max_restarts: self.max_restarts,
+            resume_from: self.resume_from,
         }
     }
 }
 
 const EXAMPLES: &str = "\
 Examples:
+  Bring silver and sessions up to date with what the stream worker landed:
+    streamify-batch silver && streamify-batch sessions
+  Make three days of one table anew:
+    streamify-batch rebuild --days 2026-02-23..2026-02-25 --tables silver_listen_events
   See what compaction would do, then do it for one table:
     streamify-batch compact --dry-run
     streamify-batch compact --tables bronze_listen_events
-  Three days only, on a small machine:
-    streamify-batch compact --days 2026-02-23..2026-02-25 --memory-limit 256MB
+  On a small machine:
+    streamify-batch silver --memory-limit 256MB
   On a catalog:
     POLARIS_URI=http://127.0.0.1:8181/api/catalog POLARIS_CLIENT_ID=... POLARIS_CLIENT_SECRET=... \\
-      streamify-batch compact
+      streamify-batch silver
 
 Stop with Ctrl-C or SIGTERM: it ends within 2 s with exit code 1; what was committed stays, the next run does the rest.
 
@@ -142,7 +153,7 @@ Exit codes:
   0  done
   1  failure, or stopped before the end; nothing is lost, running again does what is left
   2  bad settings
-  3  needs a decision (a table that was rolled back or made anew): running again alone does not help";
+  3  needs a decision (a table that was rolled back, made anew, or changed by another engine): running again alone does not help";
 
 #[cfg(test)]
 mod tests;

@@ -30,8 +30,8 @@ async fn work(cli: Cli, started: Instant, pipes: Option<&Pipes>) -> Result<(), B
     let Cli { job, frame } = cli;
     streamify_process::log(frame.log_format, &frame.log, pipes)?;
     let stop = shutdown_token()?;
-    let order = job.order()?;
-    info!(?order, settings = ?frame.settings(), version = env!("CARGO_PKG_VERSION"), "effective settings");
+    let order = job.order(frame.contracts.as_deref())?;
+    info!(job = order.job.name(), tables = ?order.tables, settings = ?frame.settings(), version = env!("CARGO_PKG_VERSION"), "effective settings");
 
     let mut done = Vec::new();
     let ended = tables(&order, &frame, stop, pipes.is_some(), &mut done).await;

@@ -1,17 +1,18 @@
 //! What every job is given, whoever starts it: a command line or Python.
 
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
-use streamify_core::contract::{self, Contract};
+use streamify_core::contract;
 use streamify_lake::commit::CommitOptions;
+use streamify_lake::protocol::ResumeFrom;
 use streamify_lake::settings::Lookup;
 use streamify_lake::{Lake, LakeSettings};
 use streamify_runtime::settings::{SettingError, parse_bytes, parse_duration, read};
 
 use crate::context::{Context, DEFAULT_BUDGET, LEAST_BUDGET};
 use crate::error::BatchError;
+use crate::jobs::Contracts;
 
 /// What every job is given beside its own options.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +25,8 @@ pub struct Settings {
     pub commit_retries: u32,
     /// How often a job begins anew when other commits overtook it.
     pub max_restarts: u32,
+    /// The operator's decision for tables whose property and snapshots disagree.
+    pub resume_from: Option<ResumeFrom>,
 }
 
 impl Default for Settings {
@@ -34,6 +37,7 @@ impl Default for Settings {
             commit_timeout: commit.timeout,
             commit_retries: commit.max_conflicts,
             max_restarts: 5,
+            resume_from: None,
         }
     }
 }
@@ -65,6 +69,7 @@ impl Settings {
             max_restarts: read(lookup, "STREAMIFY_MAX_RESTARTS", count)
                 .map_err(get)?
                 .unwrap_or(default.max_restarts),
+            resume_from: read(lookup, "STREAMIFY_RESUME_FROM", parse_resume_from).map_err(get)?,
         })
     }
 
@@ -82,9 +87,21 @@ impl Settings {
         let commit = CommitOptions {
             timeout: self.commit_timeout,
             max_conflicts: self.commit_retries,
-            ..CommitOptions::default()
+            resume_from: self.resume_from,
         };
         Ok(Context { budget: memory_limit, commit, max_restarts: self.max_restarts, ..Context::new(lake) })
+    }
+}
+
+/// Reads which state holds.
+///
+/// # Errors
+/// It is neither `snapshot` nor `property`.
+pub fn parse_resume_from(text: &str) -> Result<ResumeFrom, String> {
+    match text {
+        "snapshot" => Ok(ResumeFrom::Snapshot),
+        "property" => Ok(ResumeFrom::Property),
+        _ => Err(format!("`{text}` is neither `snapshot` nor `property`")),
     }
 }
 
@@ -92,7 +109,7 @@ impl Settings {
 ///
 /// # Errors
 /// [`BatchError::Contracts`]
-pub fn contracts(folder: Option<&Path>) -> Result<Vec<Arc<Contract>>, BatchError> {
+pub fn contracts(folder: Option<&Path>) -> Result<Contracts, BatchError> {
     match folder.filter(|folder| !folder.as_os_str().is_empty()) {
         None => Ok(contract::builtin()),
         Some(folder) => Ok(contract::load_dir(folder)?),

@@ -1,6 +1,7 @@
 //! The environment as Python sees it at the moment of the call, and what the caller puts in its place.
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -53,6 +54,11 @@ impl Environment {
     /// What they say about the lake.
     pub fn lake(&self, py: Python<'_>) -> PyResult<LakeSettings> {
         LakeSettings::from_env(&|name| self.get(name)).map_err(|error| raised(py, &BatchError::from(error)))
+    }
+
+    /// The folder of the contracts, if one is named.
+    pub fn contracts(&self) -> Option<PathBuf> {
+        self.get("STREAMIFY_CONTRACTS").map(PathBuf::from)
     }
 
     fn get(&self, name: &str) -> Option<String> {

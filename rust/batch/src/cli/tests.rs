@@ -11,7 +11,7 @@ fn parse(arguments: &[&str]) -> Cli {
 }
 
 fn order(arguments: &[&str]) -> Result<Order, BatchError> {
-    parse(arguments).job.order()
+    parse(arguments).job.order(None)
 }
 
 #[test]
@@ -34,7 +34,7 @@ fn tables_and_days_are_lists() {
         order(&["compact", "--tables", "a,b", "--tables", "c", "--days", "1970-01-02..1970-01-03"]).unwrap();
 
     assert_eq!(order.tables, ["a", "b", "c"]);
-    let Job::Compact(options) = order.job;
+    let Job::Compact(options) = order.job else { unreachable!("it is a compaction") };
     assert_eq!(options.days, Some(BTreeSet::from([1, 2])));
 }
 
@@ -48,4 +48,12 @@ fn values_that_cannot_work_are_refused_with_the_option() {
     }
     assert!(Cli::try_parse_from(["streamify-batch", "compact", "--days", "yesterday"]).is_err());
     assert!(Cli::try_parse_from(["streamify-batch"]).is_err());
+}
+
+#[test]
+fn a_rebuild_names_its_days_and_a_decision_is_an_option() {
+    assert!(Cli::try_parse_from(["streamify-batch", "rebuild"]).is_err());
+    assert_eq!(order(&["rebuild", "--days", "1970-01-02"]).unwrap().job.name(), "rebuild");
+    assert_eq!(order(&["silver", "--accept-change", "7,8"]).unwrap().job.name(), "silver");
+    assert!(Cli::try_parse_from(["streamify-batch", "sessions", "--resume-from", "yesterday"]).is_err());
 }

@@ -218,8 +218,7 @@ impl Work<'_> {
             let is_replaced =
                 self.plan.is_rebuild || marks::changes_old_rows(self, work, &marks, &silver_plan).await?;
             let made =
-                rows::make(self, *day, work, is_replaced, &marks, &mut silver_plan, &names, report)
-                    .await?;
+                rows::make(self, *day, work, is_replaced, &marks, &mut silver_plan, &names, report).await?;
             if made.is_empty() && !is_replaced {
                 continue;
             }
