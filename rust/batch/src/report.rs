@@ -118,7 +118,8 @@ impl Report {
 
     /// The report for a terminal: a line per table. Figures that are zero everywhere are left out.
     pub fn text(&self) -> String {
-        let said = |value: &Value| !value.is_null() && *value != Value::Bool(false) && value.as_f64() != Some(0.0);
+        let said =
+            |value: &Value| !value.is_null() && *value != Value::Bool(false) && value.as_f64() != Some(0.0);
         let names: Vec<&str> = self
             .names()
             .into_iter()

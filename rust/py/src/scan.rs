@@ -133,7 +133,7 @@ pub fn scan(
 ) -> PyResult<Scan> {
     guarded(py, || {
         let lake = Environment::now(py, env.as_ref())?.lake(py)?;
-        let table = run(py, Watch::default(), |_, _| async move {
+        let table = run(py, Watch::default(), move |_, _| async move {
             Settings::default().open(lake).await?.table(&table).await
         })?;
         let state = state(&table, snapshot)?;
