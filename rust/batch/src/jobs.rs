@@ -82,8 +82,11 @@ impl Job {
         match self {
             Self::Silver(contracts, _) => {
                 let existing = existing().await?;
-                let with_bronze = contracts.iter().filter(|contract| existing.contains(&contract.table));
-                Ok(with_bronze.map(|contract| contract.silver.table.clone()).collect())
+                let mut with_bronze: Vec<_> =
+                    contracts.iter().filter(|contract| existing.contains(&contract.table)).collect();
+                // What looks at other topics comes after them, so that it sees what they got in this run.
+                with_bronze.sort_by_key(|contract| contract.silver.precedence.is_some());
+                Ok(with_bronze.into_iter().map(|contract| contract.silver.table.clone()).collect())
             }
             Self::Sessions(..) => Ok(vec![sessions::TABLE.to_owned()]),
             Self::Compact(_) | Self::Expire(_) | Self::RemoveOrphans(_) => existing().await,

@@ -16,6 +16,7 @@ pub mod error;
 pub mod jobs;
 pub mod output;
 pub mod progress;
+mod registration;
 pub mod report;
 pub mod sessions;
 pub mod settings;
