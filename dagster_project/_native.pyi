@@ -15,6 +15,27 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import date, timedelta
 from typing import Any, final
 
+__all__ = [
+    "CancelToken",
+    "CancelledError",
+    "CommitError",
+    "NeedsDecisionError",
+    "Progress",
+    "Scan",
+    "Schema",
+    "SettingsError",
+    "StreamifyError",
+    "TableError",
+    "UnavailableError",
+    "compact",
+    "expire",
+    "remove_orphans",
+    "scan",
+    "sessions",
+    "silver",
+    "version",
+]
+
 def version() -> str:
     """Returns the version of the Rust side; it equals the version of the Python package."""
 
