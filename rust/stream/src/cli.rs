@@ -14,7 +14,9 @@ use streamify_runtime::LogFormat;
 use streamify_runtime::settings::{parse_bytes, parse_duration};
 
 use crate::kafka::{self, Isolation};
-use crate::settings::{Assignment, KafkaOptions, Memory, Policy, Settings, SettingsError, Source, Until};
+use crate::settings::{
+    AdoptTable, Assignment, KafkaOptions, Memory, Policy, Settings, SettingsError, Source, Until,
+};
 
 /// The smallest memory limit with which every topic can still make progress.
 const LEAST_MEMORY: u64 = 96_000_000;
@@ -127,6 +129,11 @@ pub struct Cli {
     #[arg(long, env = "STREAMIFY_ADOPT_NEW_TOPIC", action = ArgAction::SetTrue, help_heading = "Decisions")]
     pub adopt_new_topic: bool,
 
+    /// Take over a bronze table that another pipeline filled (stop that one first), and go on after the largest offset in its
+    /// rows, at the start of the topic (silver drops what is there already), or at the topic's end as it is now
+    #[arg(long, env = "STREAMIFY_ADOPT_TABLE", value_enum, value_name = "WHERE", help_heading = "Decisions")]
+    pub adopt_table: Option<AdoptTable>,
+
     /// Which offsets hold for a table that was rolled back or restored, so that its property and snapshots disagree
     #[arg(long, env = "STREAMIFY_RESUME_FROM", value_enum, value_name = "STATE", help_heading = "Decisions")]
     pub resume_from: Option<ResumeChoice>,
@@ -203,6 +210,8 @@ Examples:
     streamify-stream --freshness 1s --metrics-listen 0.0.0.0:9464 --log-format json
   Go on after the topic was deleted and made anew:
     streamify-stream --until caught-up --adopt-new-topic
+  Take over the tables of another pipeline, once that one is stopped:
+    streamify-stream --until caught-up --adopt-table from-offset-columns
 
 Stop with Ctrl-C or SIGTERM: what was read is committed, within 9 s; a second signal ends at once.
 
@@ -210,7 +219,7 @@ Exit codes:
   0  done
   1  failure; nothing is lost, running again goes on from the last commit
   2  bad settings
-  3  needs a decision (gap, re-created topic, second writer, rolled-back table): running again alone does not help";
+  3  needs a decision (gap, re-created topic, second writer, rolled-back or foreign table): running again alone does not help";
 
 /// Who decides which partitions are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -287,6 +296,7 @@ impl Cli {
             on_gap: self.on_gap,
             on_skip: self.on_skip,
             adopt_new_topic: self.adopt_new_topic,
+            adopt_table: self.adopt_table,
             resume_from: self.resume_from.map(|choice| match choice {
                 ResumeChoice::Snapshot => ResumeFrom::Snapshot,
                 ResumeChoice::Property => ResumeFrom::Property,

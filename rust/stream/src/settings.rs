@@ -26,6 +26,17 @@ pub enum Policy {
     Accept,
 }
 
+/// Where to go on with a table that another pipeline filled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum AdoptTable {
+    /// After the largest offset that its rows hold, per partition.
+    FromOffsetColumns,
+    /// At the start of the topic: silver drops what is in the table already.
+    Earliest,
+    /// At the end of the topic as it is now.
+    Latest,
+}
+
 /// Which partitions of the topics are read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Assignment {
@@ -87,6 +98,8 @@ pub struct Settings {
     pub on_skip: Policy,
     /// Whether to open a new epoch for a changed source.
     pub adopt_new_topic: bool,
+    /// Where to go on with tables that another pipeline filled; `None`: they are refused.
+    pub adopt_table: Option<AdoptTable>,
     /// Which state holds for a rolled-back table.
     pub resume_from: Option<ResumeFrom>,
     /// Longest wait at the start.
