@@ -84,9 +84,15 @@ impl EventIdentity<'_> {
     /// Returns the event id, 32 hex digits.
     #[must_use]
     pub fn event_id(&self) -> String {
+        String::from_utf8_lossy(&hex(&self.id().to_be_bytes())).into_owned()
+    }
+
+    /// Returns the event id as a number, its first hex digit highest.
+    #[must_use]
+    pub fn id(&self) -> u128 {
         let mut message = Vec::with_capacity(2 * BLOCK);
         self.write_message(&mut message);
-        String::from_utf8_lossy(&hex(&first_half(&message))).into_owned()
+        u128::from_be_bytes(first_half(&message))
     }
 
     /// Appends the message to `out`, padding included; `out` must hold a multiple of 64 bytes.
@@ -100,6 +106,14 @@ impl EventIdentity<'_> {
         write_part(self.user, out);
         out.resize(out.len().next_multiple_of(BLOCK), 0);
     }
+}
+
+/// Returns 128 bits that stand for a session of a run: run (text) and session as in the message, hashed alike.
+pub(crate) fn session_key(run_id: &[u8], session: Part<'_>) -> u128 {
+    let mut message = Vec::with_capacity(BLOCK);
+    write_text(run_id, &mut message);
+    write_part(session, &mut message);
+    u128::from_be_bytes(first_half(&message))
 }
 
 fn write_part(part: Part<'_>, out: &mut Vec<u8>) {

@@ -7,6 +7,7 @@ pub mod dead_letter;
 pub mod decode;
 pub mod identity;
 pub mod ledger;
+pub mod silver;
 pub mod sort;
 pub mod state;
 
@@ -15,4 +16,5 @@ pub use contract::{
     Split, builtin, load_dir,
 };
 pub use decode::{DecodeOptions, Decoder, Reason, Record, Rejection};
+pub use silver::{SilverError, SilverPlan};
 pub use sort::{PartitionKey, order_of, sort_batch, split_by_partition};

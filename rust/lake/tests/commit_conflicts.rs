@@ -1,6 +1,8 @@
 //! The truth table of [`streamify_lake::commit`]: every kind of commit, prepared on one base, against every kind that
 //! lands first, in the same partition and in another. What lands is then read back from the manifests.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a panic in a test is the report")]
+
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 

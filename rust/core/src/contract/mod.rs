@@ -8,6 +8,7 @@
 
 mod column;
 mod parse;
+mod silver;
 
 use std::fs;
 use std::io;
@@ -16,6 +17,7 @@ use std::sync::Arc;
 
 pub(crate) use column::UTC;
 pub use column::{Column, ColumnType, LEGACY_EVENT_ID, schema_of};
+pub use silver::{Alternation, Precedence, SilverRules};
 
 /// The most fields a contract may have: the decoder keeps one bit per field in a machine word.
 pub const MAX_FIELDS: usize = 64;
@@ -45,8 +47,8 @@ pub struct Contract {
     pub partition: PartitionTransform,
     /// Columns a file is sorted by, nulls first.
     pub sort_key: Vec<String>,
-    /// Text fields (by wire name) that silver repairs: UTF-8 that was read as Latin-1. Bronze keeps them as they came.
-    pub text_repair: Vec<String>,
+    /// How a row of silver is made from a row of bronze.
+    pub silver: SilverRules,
 }
 
 /// One field of the payload.
@@ -226,7 +228,7 @@ pub fn builtin() -> Vec<Arc<Contract>> {
 ///
 /// # Errors
 /// Those of [`Contract::parse`]; [`ContractError::Unreadable`], [`ContractError::NoContracts`]; and
-/// [`ContractError::Invalid`] where two contracts share a name, topic or table.
+/// [`ContractError::Invalid`] where two contracts share a name, topic or table, or one has a rule on a topic that none has.
 pub fn load_dir(folder: &Path) -> Result<Vec<Arc<Contract>>, ContractError> {
     let unreadable = |path: &Path, source| ContractError::Unreadable { path: path.to_owned(), source };
     let mut texts = Vec::new();
@@ -246,19 +248,27 @@ pub fn load_dir(folder: &Path) -> Result<Vec<Arc<Contract>>, ContractError> {
     parse_all(texts)
 }
 
-/// Parses all and checks what only the set can break: no name, topic or table twice.
+/// Parses all and checks what only the set can break: no name, topic or table twice, and no rule on a topic that is not there.
 fn parse_all(texts: Vec<(String, String)>) -> Result<Vec<Arc<Contract>>, ContractError> {
     let mut contracts: Vec<Arc<Contract>> = Vec::with_capacity(texts.len());
+    let mut origins = Vec::with_capacity(texts.len());
     for (origin, text) in texts {
         let contract = Contract::parse(&text, &origin)?;
         let twin = contracts.iter().find(|other| {
-            other.name == contract.name || other.topic == contract.topic || other.table == contract.table
+            other.name == contract.name
+                || other.topic == contract.topic
+                || other.table == contract.table
+                || other.silver.table == contract.silver.table
         });
         if let Some(twin) = twin {
-            let problem = format!("its name, topic or table is that of contract `{}`", twin.name);
+            let problem = format!("its name, topic or a table is that of contract `{}`", twin.name);
             return Err(ContractError::Invalid { origin, problem });
         }
         contracts.push(Arc::new(contract));
+        origins.push(origin);
+    }
+    for (contract, origin) in contracts.iter().zip(&origins) {
+        silver::check_across(contract, &contracts, origin)?;
     }
     Ok(contracts)
 }

@@ -8,6 +8,7 @@ use serde::Deserialize;
 use super::{
     Contract, ContractError, EventTime, Field, FieldKind, Identity, LEGACY_EVENT_ID, MAX_FIELDS,
     PartitionTransform, Split, column,
+    silver::{self, RawSilver},
 };
 
 #[derive(Deserialize)]
@@ -21,7 +22,7 @@ struct RawContract {
     partition: Option<RawPartition>,
     sort_key: Vec<String>,
     #[serde(default)]
-    text_repair: Vec<String>,
+    silver: RawSilver,
     event_time: RawEventTime,
     identity: RawIdentity,
     #[serde(default)]
@@ -101,9 +102,8 @@ pub(super) fn parse(text: &str, origin: &str) -> Result<Contract, ContractError>
 }
 
 fn convert(raw: RawContract, check: &Check<'_>) -> Result<Contract, ContractError> {
-    let identity = raw.identity;
+    let (name, identity) = (raw.name, raw.identity);
     Ok(Contract {
-        name: raw.name,
         version: raw.version,
         topic: raw.topic,
         table: raw.table,
@@ -127,7 +127,8 @@ fn convert(raw: RawContract, check: &Check<'_>) -> Result<Contract, ContractErro
             Some(RawPartition::Hour) => PartitionTransform::Hour,
         },
         sort_key: raw.sort_key,
-        text_repair: raw.text_repair,
+        silver: silver::convert(raw.silver, &name),
+        name,
     })
 }
 
@@ -152,16 +153,20 @@ fn field(raw: RawField) -> Field {
 }
 
 /// The rules; each returns the first breach.
-struct Check<'a> {
-    origin: &'a str,
+pub(super) struct Check<'a> {
+    pub(super) origin: &'a str,
 }
 
 impl Check<'_> {
-    fn invalid<T>(&self, problem: impl Into<String>) -> Result<T, ContractError> {
+    pub(super) fn invalid<T>(&self, problem: impl Into<String>) -> Result<T, ContractError> {
         Err(ContractError::Invalid { origin: self.origin.to_owned(), problem: problem.into() })
     }
 
-    fn invalid_field<T>(&self, field: &str, problem: impl Into<String>) -> Result<T, ContractError> {
+    pub(super) fn invalid_field<T>(
+        &self,
+        field: &str,
+        problem: impl Into<String>,
+    ) -> Result<T, ContractError> {
         let (origin, field) = (self.origin.to_owned(), field.to_owned());
         Err(ContractError::InvalidField { origin, field, problem: problem.into() })
     }
@@ -184,19 +189,15 @@ impl Check<'_> {
         self.identity(contract)?;
         self.event_time(contract)?;
         self.sort_key(contract)?;
-        self.text_repair(contract)
+        self.silver(contract)
     }
 
     fn head(&self, contract: &Contract) -> Result<(), ContractError> {
-        let snake = |name: &str| {
-            !name.is_empty()
-                && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_')
-        };
         let topic_byte = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
-        if !snake(&contract.name) {
+        if !is_snake(&contract.name) {
             return self.invalid(format!("name `{}` is not snake_case", contract.name));
         }
-        if !snake(&contract.table) {
+        if !is_snake(&contract.table) {
             return self.invalid(format!("table `{}` is not snake_case", contract.table));
         }
         if contract.topic.is_empty() || contract.topic.len() > 249 || !contract.topic.bytes().all(topic_byte)
@@ -336,21 +337,19 @@ impl Check<'_> {
         Ok(())
     }
 
-    fn text_repair(&self, contract: &Contract) -> Result<(), ContractError> {
-        for name in &contract.text_repair {
-            self.text_field(contract, name, "text_repair")?;
-        }
-        Ok(())
-    }
-
-    fn known<'c>(&self, contract: &'c Contract, name: &str, part: &str) -> Result<&'c Field, ContractError> {
+    pub(super) fn known<'c>(
+        &self,
+        contract: &'c Contract,
+        name: &str,
+        part: &str,
+    ) -> Result<&'c Field, ContractError> {
         match contract.field(name) {
             Some(field) => Ok(field),
             None => self.invalid(format!("`{part}` names `{name}`, which is no field")),
         }
     }
 
-    fn text_field<'c>(
+    pub(super) fn text_field<'c>(
         &self,
         contract: &'c Contract,
         name: &str,
@@ -362,6 +361,12 @@ impl Check<'_> {
         }
         self.invalid_field(name, format!("stands in `{part}`, so it must be a string"))
     }
+}
+
+/// Whether a name is made of lower-case letters, digits and underscores.
+pub(super) fn is_snake(name: &str) -> bool {
+    !name.is_empty()
+        && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_')
 }
 
 /// Whether a name can stand between JSON quotes as it is; the decoder compares bytes.

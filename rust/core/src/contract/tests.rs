@@ -152,7 +152,7 @@ fn a_folder_of_contracts_is_loaded_by_file_name() {
     let twice = load_dir(folder.path()).unwrap_err();
     assert_eq!(
         twice.to_string(),
-        "invalid contract `copy.toml`: its name, topic or table is that of contract `ad_events`"
+        "invalid contract `copy.toml`: its name, topic or a table is that of contract `ad_events`"
     );
     let missing = load_dir(&folder.path().join("none")).unwrap_err();
     assert!(matches!(missing, ContractError::Unreadable { .. }), "{missing}");
@@ -196,9 +196,9 @@ fn each_broken_rule_is_named_with_file_and_field() {
         ),
         ("sort_key = [\"listener\"", "sort_key = [\"at\"", "`sort_key` names `at` twice"),
         (
-            "sort_key",
-            "text_repair = [\"price\"]\nsort_key",
-            "field `price` stands in `text_repair`, so it must be a string",
+            "[identity]",
+            "[silver]\ntext_repair = [\"price\"]\n[identity]",
+            "field `price` stands in `silver.text_repair`, so it must be a string",
         ),
         ("doc = \"Who.\"", "doc = \"Who.\"\naliases = [\"session\"]", "field `session` is on the wire twice"),
         ("doc = \"Who.\"", "doc = \"Who.\"\naliases = [\"a\\\"b\"]", "field `listener` has the name `a\"b`"),

@@ -8,7 +8,7 @@
 //!
 //! | case | record | becomes |
 //! | --- | --- | --- |
-//! | D1 | text that was read with the wrong character set | a row, as it came; the contract's `text_repair` names the fields that silver repairs |
+//! | D1 | text that was read with the wrong character set | a row, as it came; the contract's `silver.text_repair` names the fields that silver repairs |
 //! | D2 | quotes and backslashes in text | a row, unescaped once, as JSON says |
 //! | D3 | ids that begin again in another producer run | rows with different `event_id`, by the header `run_id` |
 //! | D4 | the same event again | a row with the same `event_id`; silver keeps the first |

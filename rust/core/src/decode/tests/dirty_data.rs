@@ -23,7 +23,7 @@ fn d01_text_in_the_wrong_character_set_lands_as_it_came_and_is_named_for_repair(
     let batch = row("listen_events", &with(LISTEN, "Slow Harbour", "OÃ¹ \u{80}\u{9f} ù"));
     assert_eq!(text(&batch, "song").unwrap(), "OÃ¹ \u{80}\u{9f} ù");
     for topic in ["listen_events", "page_view_events"] {
-        assert_eq!(contract(topic).text_repair, ["artist", "song"]);
+        assert_eq!(contract(topic).silver.text_repair, ["artist", "song"]);
     }
 }
 
