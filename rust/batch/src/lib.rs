@@ -12,6 +12,7 @@ pub mod compact;
 pub mod context;
 pub mod error;
 pub mod output;
+pub mod replay;
 pub mod silver;
 
 pub use context::{Context, Progress};

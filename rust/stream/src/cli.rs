@@ -1,13 +1,15 @@
-//! What the user can set: flags, each with an environment form.
+//! What the user can set: flags, each with an environment form (but those of a replay, which is for one run).
 //!
 //! [`Cli`] is the text of the command line. Everything that can be seen to be wrong without asking a server is refused
 //! here, naming the flag; the process then ends with exit code 2.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use arrow::compute::kernels::cast_utils::Parser as _;
+use arrow::datatypes::Date32Type;
 use clap::{ArgAction, Parser, ValueEnum};
 use streamify_lake::protocol::ResumeFrom;
 use streamify_runtime::LogFormat;
@@ -15,7 +17,8 @@ use streamify_runtime::settings::{parse_bytes, parse_duration};
 
 use crate::kafka::{self, Isolation};
 use crate::settings::{
-    AdoptTable, Assignment, KafkaOptions, Memory, Policy, Settings, SettingsError, Source, Until,
+    AdoptTable, Assignment, KafkaOptions, Memory, Policy, Range, Replay, Settings, SettingsError, Source,
+    Until,
 };
 
 /// The smallest memory limit with which every topic can still make progress.
@@ -156,6 +159,20 @@ pub struct Cli {
     )]
     pub commit_retries: u32,
 
+    /// Read a range of one topic again, into this table instead of the topic's own, and end; `streamify-batch swap` compares
+    /// the two and puts its rows in the place of the others
+    #[arg(long, value_name = "TABLE", requires = "range", conflicts_with_all = ["partitions", "max_duration", "adopt_table", "adopt_new_topic"], help_heading = "Replay")]
+    pub replay_into: Option<String>,
+
+    /// Offsets to read again, by partition, first and last, e.g. `0:100-200,1:0-50`
+    #[arg(long, value_name = "RANGES", value_parser = parse_offsets, group = "range", requires = "replay_into", help_heading = "Replay")]
+    pub from_offsets: Option<Range>,
+
+    /// Event dates to read again (UTC), first and last, e.g. `2026-02-23..2026-02-25`: reads from the first record whose Kafka
+    /// timestamp allows such events (--max-event-time-ahead) up to where the topic's table is, however late they came
+    #[arg(long, value_name = "DAYS", value_parser = parse_days, group = "range", requires = "replay_into", help_heading = "Replay")]
+    pub event_times: Option<Range>,
+
     /// Address for /metrics, /healthz and /readyz, e.g. `127.0.0.1:9464` [default: no endpoint]
     #[arg(long, env = "STREAMIFY_METRICS_LISTEN", value_name = "ADDRESS", help_heading = "Telemetry")]
     pub metrics_listen: Option<SocketAddr>,
@@ -210,6 +227,8 @@ Examples:
     streamify-stream --freshness 1s --metrics-listen 0.0.0.0:9464 --log-format json
   Go on after the topic was deleted and made anew:
     streamify-stream --until caught-up --adopt-new-topic
+  Read two days of a topic again, with a contract that was corrected, beside the table:
+    streamify-stream --topics listen_events --replay-into listen_events_again --event-times 2026-02-23..2026-02-24
   Take over the tables of another pipeline, once that one is stopped:
     streamify-stream --until caught-up --adopt-table from-offset-columns
 
@@ -268,6 +287,12 @@ impl Cli {
             let (key, value) = kafka::option_from_text(text).map_err(SettingsError::KafkaOption)?;
             kafka_options.insert(key, value);
         }
+        let range = self.from_offsets.or(self.event_times);
+        let replay = self.replay_into.zip(range).map(|(staging, range)| Replay {
+            staging,
+            target: String::new(),
+            range,
+        });
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Ok(Settings {
             source: given(self.bootstrap_servers).map_or(Source::Embedded, Source::Brokers),
@@ -279,13 +304,15 @@ impl Cli {
                 (AssignmentChoice::All, None) => Assignment::All,
                 (AssignmentChoice::All, Some(list)) => Assignment::Static(list.0),
             },
+            // A replay ends by itself, and what it reads is nobody's lag.
+            until: if replay.is_some() { Some(Until::CaughtUp) } else { self.until },
+            group_id: given(Some(self.group_id)).filter(|_| replay.is_none()),
+            replay,
             isolation: match self.isolation {
                 IsolationChoice::ReadCommitted => Isolation::ReadCommitted,
                 IsolationChoice::ReadUncommitted => Isolation::ReadUncommitted,
             },
             kafka_options: KafkaOptions(kafka_options),
-            group_id: given(Some(self.group_id)),
-            until: self.until,
             max_duration: self.max_duration,
             freshness: self.freshness,
             file_size: self.file_size,
@@ -325,8 +352,35 @@ impl Cli {
         if !(1..=64).contains(&self.open_files) {
             return Err(invalid("--open-files", "expected 1 to 64"));
         }
+        if let Some(staging) = &self.replay_into {
+            self.check_replay(staging)?;
+        }
         if self.assignment == AssignmentChoice::Group && self.group_id.trim().is_empty() {
             return Err(invalid("--assignment", "`group` needs a --group-id"));
+        }
+        Ok(())
+    }
+}
+
+impl Cli {
+    fn check_replay(&self, staging: &str) -> Result<(), SettingsError> {
+        let is_name = |character: char| {
+            character.is_ascii_lowercase() || character.is_ascii_digit() || character == '_'
+        };
+        if staging.is_empty() || !staging.chars().all(is_name) {
+            return Err(invalid(
+                "--replay-into",
+                "expected a table name of lower case letters, digits and `_`",
+            ));
+        }
+        if self.topics.len() != 1 {
+            return Err(invalid("--replay-into", "one topic is read again at a time; name it with --topics"));
+        }
+        if self.assignment == AssignmentChoice::Group {
+            return Err(invalid(
+                "--replay-into",
+                "a replay reads all of its range; leave out --assignment group",
+            ));
         }
         Ok(())
     }
@@ -354,6 +408,32 @@ fn parse_partitions(text: &str) -> Result<Partitions, String> {
         set.extend(first..=last);
     }
     Ok(Partitions(set))
+}
+
+fn parse_offsets(text: &str) -> Result<Range, String> {
+    let explain = || format!("`{text}` is no list of offset ranges (expected e.g. `0:100-200,1:0-50`)");
+    let mut ranges = BTreeMap::new();
+    for part in text.split(',').map(str::trim) {
+        let (partition, range) = part.split_once(':').ok_or_else(explain)?;
+        let (first, last) = range.split_once('-').ok_or_else(explain)?;
+        let partition: i32 = partition.trim().parse().map_err(|_| explain())?;
+        let first: i64 = first.trim().parse().map_err(|_| explain())?;
+        let last: i64 = last.trim().parse().map_err(|_| explain())?;
+        let is_range = partition >= 0 && first >= 0 && last >= first && last < i64::MAX;
+        if !is_range || ranges.insert(partition, [first, last + 1]).is_some() {
+            return Err(explain());
+        }
+    }
+    Ok(Range::Offsets(ranges))
+}
+
+fn parse_days(text: &str) -> Result<Range, String> {
+    let day = |text: &str| Date32Type::parse(text.trim()).filter(|_| text.trim().len() == 10);
+    let (first, last) = text.split_once("..").unwrap_or((text, text));
+    match (day(first), day(last)) {
+        (Some(first), Some(last)) if first <= last => Ok(Range::Days([first, last])),
+        _ => Err(format!("`{text}` is no range of days (expected e.g. `2026-02-23..2026-02-25`)")),
+    }
 }
 
 #[cfg(test)]

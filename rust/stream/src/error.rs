@@ -117,6 +117,14 @@ pub enum StreamError {
         /// why not
         problem: String,
     },
+    /// A range cannot be read again into a table.
+    #[error("cannot replay into table `{table}`: {problem}")]
+    CannotReplay {
+        /// the staging table
+        table: String,
+        /// why not
+        problem: String,
+    },
     /// The topic is not the one the table was filled from.
     #[error(
         "topic `{topic}` is not the one that table `{table}` was filled from: stored {stored}, found {found}"
@@ -251,9 +259,11 @@ impl StreamError {
     /// Returns the code the process ends with.
     pub fn exit_code(&self) -> ExitCode {
         match self {
-            Self::Settings(_) | Self::LakeSettings(_) | Self::Contracts(_) | Self::UnknownTopic { .. } => {
-                ExitCode::BadSettings
-            }
+            Self::Settings(_)
+            | Self::LakeSettings(_)
+            | Self::Contracts(_)
+            | Self::UnknownTopic { .. }
+            | Self::CannotReplay { .. } => ExitCode::BadSettings,
             Self::Kafka(KafkaError::OptionRefused { .. } | KafkaError::OptionInvalid { .. }) => {
                 ExitCode::BadSettings
             }

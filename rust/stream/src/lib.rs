@@ -24,6 +24,7 @@ pub mod intake;
 pub mod kafka;
 pub mod metrics;
 pub mod plan;
+pub mod replay;
 pub mod report;
 pub mod schedule;
 pub mod session;

@@ -37,6 +37,26 @@ pub enum AdoptTable {
     Latest,
 }
 
+/// Reads a range of one topic again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Replay {
+    /// The table that is filled.
+    pub staging: String,
+    /// The topic's own table; set when the topic's contract is found.
+    pub target: String,
+    /// What is read.
+    pub range: Range,
+}
+
+/// Which records are read again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Range {
+    /// These offsets by partition, first and end (exclusive).
+    Offsets(BTreeMap<i32, [i64; 2]>),
+    /// All that may hold events of these days, first and last (days since 1970).
+    Days([i32; 2]),
+}
+
 /// Which partitions of the topics are read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Assignment {
@@ -68,6 +88,8 @@ pub struct Settings {
     pub topics: Vec<String>,
     /// Folder of contracts instead of the built-in ones.
     pub contracts: Option<PathBuf>,
+    /// A range to read again, into a table of its own.
+    pub replay: Option<Replay>,
     /// Partitions to read.
     pub assignment: Assignment,
     /// Which records of transactions are read.

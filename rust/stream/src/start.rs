@@ -25,6 +25,7 @@ use crate::intake::Assigned;
 use crate::kafka::membership::{Held, Membership};
 use crate::kafka::{KafkaClient, KafkaError, KafkaSettings, TopicIdentity, TopicPartition};
 use crate::plan::{Decisions, Log, Plan, plan};
+use crate::replay;
 use crate::settings::{Assignment, Settings, Source, Until};
 use crate::wait::until_ready;
 
@@ -70,6 +71,9 @@ pub async fn prepare(
     contracts: &[Arc<Contract>],
     member: &mut Option<Membership>,
 ) -> Result<Ready, StreamError> {
+    if let Some(replay) = &settings.replay {
+        return replay::prepare(settings, replay, lake, contracts).await;
+    }
     let open =
         || until_ready("catalog and store", settings.connect_timeout, || tables(settings, lake, contracts));
     let kafka = kafka(settings, contracts);
@@ -164,7 +168,7 @@ struct Tables {
     dead_letters: Committer,
 }
 
-fn commit_options(settings: &Settings) -> CommitOptions {
+pub(crate) fn commit_options(settings: &Settings) -> CommitOptions {
     CommitOptions {
         timeout: settings.commit_timeout,
         max_conflicts: settings.commit_retries,
@@ -206,9 +210,12 @@ async fn tables(
     Ok(Tables { lake, bronze, dead_letters })
 }
 
-type Connected = (Arc<KafkaClient>, String, BTreeMap<String, TopicIdentity>);
+pub(crate) type Connected = (Arc<KafkaClient>, String, BTreeMap<String, TopicIdentity>);
 
-async fn kafka(settings: &Settings, contracts: &[Arc<Contract>]) -> Result<Connected, StreamError> {
+pub(crate) async fn kafka(
+    settings: &Settings,
+    contracts: &[Arc<Contract>],
+) -> Result<Connected, StreamError> {
     let (bootstrap_servers, embedded_identity) = match &settings.source {
         Source::Brokers(servers) => (servers.clone(), None),
         Source::Embedded => {
@@ -275,21 +282,25 @@ async fn find_topics(
 }
 
 /// Finds the topics' logs.
-struct Logs<'a> {
-    settings: &'a Settings,
-    client: &'a Arc<KafkaClient>,
-    cluster_id: String,
-    identities: &'a BTreeMap<String, TopicIdentity>,
+pub(crate) struct Logs<'a> {
+    pub(crate) settings: &'a Settings,
+    pub(crate) client: &'a Arc<KafkaClient>,
+    pub(crate) cluster_id: String,
+    pub(crate) identities: &'a BTreeMap<String, TopicIdentity>,
 }
 
 impl Logs<'_> {
-    fn identity(&self, topic: &str) -> TopicIdentity {
+    pub(crate) fn identity(&self, topic: &str) -> TopicIdentity {
         let found = self.identities.get(topic).cloned();
         found.unwrap_or(TopicIdentity { topic_id: None, num_partitions: 0 })
     }
 
     /// Asks for the ends of some partitions.
-    async fn find(&self, contract: &Contract, partitions: Vec<TopicPartition>) -> Result<Log, StreamError> {
+    pub(crate) async fn find(
+        &self,
+        contract: &Contract,
+        partitions: Vec<TopicPartition>,
+    ) -> Result<Log, StreamError> {
         let bounds = until_ready("the partitions' leaders", self.settings.connect_timeout, || {
             let (client, partitions) = (Arc::clone(self.client), partitions.clone());
             blocking("asking for offsets", move || client.bounds(&partitions, ASK_TIMEOUT))
@@ -341,6 +352,7 @@ fn assignments(settings: &Settings, topic: usize, log: &Log, plan: &Plan) -> Vec
             start: begin.start,
             end: log.bounds.get(partition).filter(|_| is_bounded).map(|bounds| bounds.stable_end),
             letters: Letters::new(),
+            stops_at_end: false,
         })
         .collect()
 }
