@@ -134,11 +134,11 @@ async fn rewrite(
     report: &mut CompactReport,
 ) -> Result<(), BatchError> {
     let commit_id = Uuid::now_v7();
-    let mut names = FileNames::new(commit_id);
+    let names = FileNames::new(commit_id);
     let table = committer.table().clone();
     let sort_key = sort_columns(&table);
     let columns = column_names(&table);
-    let mut output = Output::new(context, &table, partition, &mut names, &sort_key);
+    let mut output = Output::new(context, &table, partition, &names, &sort_key);
     for live in &group {
         context.meter.file(live.file.record_count(), live.file.file_size_in_bytes());
         let mut batches = table.read_file(&live.file, &columns, None)?;

@@ -13,6 +13,7 @@ pub mod context;
 pub mod error;
 pub mod output;
 pub mod replay;
+pub mod sessions;
 pub mod silver;
 
 pub use context::{Context, Progress};

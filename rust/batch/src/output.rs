@@ -4,6 +4,9 @@
 //! target size. Memory is two runs and what the encoder holds, whatever the day's size. A file of one run is sorted as a
 //! whole and says so.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use arrow::array::{ArrayRef, RecordBatch};
 use arrow::compute::{concat, interleave_record_batch, take};
 use iceberg::spec::DataFile;
@@ -20,23 +23,21 @@ const DEFAULT_FILE_BYTES: u64 = 128 << 20;
 /// Rows per row group at most, so that readers prune.
 const GROUP_ROWS: usize = 1_000_000;
 
-/// Gives unique names to the files of one commit: `<commit id>-<n>.parquet`.
-#[derive(Debug)]
+/// Gives unique names to the files of one commit: `<commit id>-<n>.parquet`. Clones share the count.
+#[derive(Clone, Debug)]
 pub struct FileNames {
     commit_id: Uuid,
-    count: usize,
+    count: Arc<AtomicUsize>,
 }
 
 impl FileNames {
     /// Names for a commit.
     pub fn new(commit_id: Uuid) -> Self {
-        Self { commit_id, count: 0 }
+        Self { commit_id, count: Arc::default() }
     }
 
-    fn next(&mut self) -> String {
-        let name = format!("{}-{}", self.commit_id, self.count);
-        self.count += 1;
-        name
+    fn next(&self) -> String {
+        format!("{}-{}", self.commit_id, self.count.fetch_add(1, Ordering::Relaxed))
     }
 }
 
@@ -45,7 +46,7 @@ pub struct Output<'a> {
     context: &'a Context,
     table: &'a LoadedTable,
     partition: FilePartition,
-    names: &'a mut FileNames,
+    names: FileNames,
     sort_key: &'a [String],
     waiting: Vec<RecordBatch>,
     waiting_bytes: usize,
@@ -62,7 +63,7 @@ impl<'a> Output<'a> {
         context: &'a Context,
         table: &'a LoadedTable,
         partition: FilePartition,
-        names: &'a mut FileNames,
+        names: &FileNames,
         sort_key: &'a [String],
     ) -> Self {
         let target = table.metadata.properties().get("write.target-file-size-bytes");
@@ -70,7 +71,7 @@ impl<'a> Output<'a> {
             context,
             table,
             partition,
-            names,
+            names: names.clone(),
             sort_key,
             waiting: Vec::new(),
             waiting_bytes: 0,

@@ -116,7 +116,8 @@ pub(crate) fn session_key(run_id: &[u8], session: Part<'_>) -> u128 {
     u128::from_be_bytes(first_half(&message))
 }
 
-fn write_part(part: Part<'_>, out: &mut Vec<u8>) {
+/// Appends one value with its length in front.
+pub(crate) fn write_part(part: Part<'_>, out: &mut Vec<u8>) {
     match part {
         Part::Null => out.push(NULL),
         Part::Text(text) => write_text(text, out),

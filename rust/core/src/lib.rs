@@ -8,6 +8,7 @@ pub mod decode;
 pub mod identity;
 pub mod ledger;
 pub mod replay;
+pub mod session;
 pub mod silver;
 pub mod sort;
 pub mod state;

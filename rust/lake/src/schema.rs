@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use crate::commit::history::MAX_SNAPSHOTS;
 use iceberg::spec::{
-    NestedField, NestedFieldRef, NullOrder, PrimitiveType, Schema, SortDirection, SortField, SortOrder,
-    Transform, Type, UnboundPartitionSpec,
+    ListType, NestedField, NestedFieldRef, NullOrder, PrimitiveType, Schema, SortDirection, SortField,
+    SortOrder, Transform, Type, UnboundPartitionSpec,
 };
 use streamify_core::contract::{Column, ColumnType, PartitionTransform};
 
@@ -84,9 +84,13 @@ pub enum SchemaError {
     Invalid(#[source] iceberg::Error),
 }
 
-/// Returns Iceberg's type of a column.
-pub fn iceberg_type(kind: ColumnType) -> PrimitiveType {
-    match kind {
+/// Returns Iceberg's type of a column; `next_id` gives an id to the element of a list.
+pub fn iceberg_type(kind: ColumnType, mut next_id: impl FnMut() -> i32) -> Type {
+    let mut list = |element| {
+        let element = NestedField::list_element(next_id(), Type::Primitive(element), true);
+        Type::List(ListType { element_field: Arc::new(element) })
+    };
+    Type::Primitive(match kind {
         ColumnType::String => PrimitiveType::String,
         ColumnType::Int => PrimitiveType::Int,
         ColumnType::Long => PrimitiveType::Long,
@@ -95,15 +99,27 @@ pub fn iceberg_type(kind: ColumnType) -> PrimitiveType {
         ColumnType::Timestamp => PrimitiveType::Timestamptz,
         ColumnType::Date => PrimitiveType::Date,
         ColumnType::Binary => PrimitiveType::Binary,
-    }
+        ColumnType::StringList => return list(PrimitiveType::String),
+        ColumnType::LongList => return list(PrimitiveType::Long),
+    })
 }
 
-/// Builds the schema of a new table; `identity` names the columns that identify a row, and may be empty.
+/// Returns a source of ids from `first` on.
+fn ids_from(first: i32) -> impl FnMut() -> i32 {
+    let mut ids = first..;
+    move || ids.next().unwrap_or(i32::MAX)
+}
+
+/// Builds the schema of a new table: ids of the columns first, then those of list elements; `identity` names the columns that identify a row, and may be empty.
 ///
 /// # Errors
 /// An identity column that does not exist or may be null, or two columns of one name.
 pub fn iceberg_schema(columns: &[Column], identity: &[String]) -> Result<Schema, SchemaError> {
-    let fields = columns.iter().zip(1..).map(|(column, id)| field(column, id, !column.nullable));
+    let mut next_id = ids_from(1);
+    let ids: Vec<i32> = columns.iter().map(|_| next_id()).collect();
+    let fields =
+        columns.iter().zip(ids).map(|(column, id)| field(column, id, !column.nullable, &mut next_id));
+    let fields: Vec<NestedFieldRef> = fields.collect();
     let mut identifier_ids = Vec::with_capacity(identity.len());
     for name in identity {
         let unusable =
@@ -122,8 +138,8 @@ pub fn iceberg_schema(columns: &[Column], identity: &[String]) -> Result<Schema,
         .map_err(SchemaError::Invalid)
 }
 
-fn field(column: &Column, id: i32, required: bool) -> NestedFieldRef {
-    let kind = Type::Primitive(iceberg_type(column.kind));
+fn field(column: &Column, id: i32, required: bool, next_id: impl FnMut() -> i32) -> NestedFieldRef {
+    let kind = iceberg_type(column.kind, next_id);
     let doc = match &column.unit {
         Some(unit) => format!("{} (unit: {unit})", column.doc),
         None => column.doc.clone(),
@@ -217,7 +233,7 @@ pub fn additive_evolution(
     columns: &[Column],
 ) -> Result<Option<Schema>, SchemaError> {
     let mut fields: Vec<NestedFieldRef> = current.as_struct().fields().to_vec();
-    let mut next_id = last_column_id + 1;
+    let mut next_id = ids_from(last_column_id + 1);
     let mut changed = false;
     for column in columns {
         match fields.iter_mut().find(|field| field.name == column.name) {
@@ -229,8 +245,8 @@ pub fn additive_evolution(
             }
             None => {
                 check_letter_case(table, &fields, column)?;
-                fields.push(field(column, next_id, false));
-                next_id += 1;
+                let id = next_id();
+                fields.push(field(column, id, false, &mut next_id));
                 changed = true;
             }
         }
@@ -254,14 +270,21 @@ fn adapt(
     existing: &NestedField,
     column: &Column,
 ) -> Result<Option<NestedField>, SchemaError> {
-    let wanted = iceberg_type(column.kind);
-    let widened = match existing.field_type.as_ref() {
-        Type::Primitive(found) if *found == wanted => false,
+    use PrimitiveType::{Double, Float, Int, Long};
+    let wanted = iceberg_type(column.kind, || 0);
+    let widened = match (existing.field_type.as_ref(), &wanted) {
+        (Type::Primitive(found), Type::Primitive(wanted)) if found == wanted => false,
         // The table's number is wider: values are converted when they are written.
-        Type::Primitive(PrimitiveType::Long) if wanted == PrimitiveType::Int => false,
-        Type::Primitive(PrimitiveType::Int) if wanted == PrimitiveType::Long => true,
-        Type::Primitive(PrimitiveType::Float) if wanted == PrimitiveType::Double => true,
-        found => {
+        (Type::Primitive(Long), Type::Primitive(Int)) => false,
+        (Type::Primitive(Int), Type::Primitive(Long)) | (Type::Primitive(Float), Type::Primitive(Double)) => {
+            true
+        }
+        (Type::List(found), Type::List(wanted))
+            if found.element_field.field_type == wanted.element_field.field_type =>
+        {
+            false
+        }
+        (found, _) => {
             return Err(SchemaError::TypeConflict {
                 table: table.to_owned(),
                 column: column.name.clone(),
@@ -281,7 +304,7 @@ fn adapt(
     let mut adapted = existing.clone();
     adapted.required = existing.required && !relaxed;
     if widened {
-        adapted.field_type = Box::new(Type::Primitive(wanted));
+        adapted.field_type = Box::new(wanted);
     }
     Ok(Some(adapted))
 }

@@ -9,11 +9,12 @@ use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 
+use arrow::array::builder::{Int64Builder, ListBuilder, StringBuilder};
 use arrow::array::{
-    ArrayRef, AsArray, Date32Array, Float64Array, Int32Array, Int64Array, StringArray,
+    Array, ArrayRef, AsArray, Date32Array, Float64Array, Int32Array, Int64Array, StringArray,
     TimestampMicrosecondArray,
 };
-use arrow::datatypes::{Float64Type, Int32Type, Int64Type};
+use arrow::datatypes::{DataType, Float64Type, Int32Type, Int64Type};
 use arrow::record_batch::RecordBatch;
 use iceberg::spec::{Datum, Literal, Struct};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
@@ -176,6 +177,59 @@ async fn nan_is_counted_and_not_a_bound() {
         (Datum::double(1.0), Datum::double(2.0))
     );
     assert!(!file.lower_bounds().contains_key(&2) && !file.upper_bounds().contains_key(&2));
+}
+
+/// Returns two rows with lists, whose elements are as the core's types have them: without ids.
+fn lists() -> RecordBatch {
+    let element = |kind: ColumnType| match kind.arrow() {
+        DataType::List(element) => element,
+        other => panic!("{other} is no list"),
+    };
+    let mut songs = ListBuilder::new(StringBuilder::new()).with_field(element(ColumnType::StringList));
+    songs.append_value([Some("a"), Some("é")]);
+    songs.append_value::<[Option<&str>; 0], &str>([]);
+    let mut ids = ListBuilder::new(Int64Builder::new()).with_field(element(ColumnType::LongList));
+    ids.append_value([Some(7)]);
+    ids.append_value([Some(-1), Some(2)]);
+    let columns: [(&str, ArrayRef); 2] =
+        [("ids", Arc::new(ids.finish())), ("songs", Arc::new(songs.finish()))];
+    RecordBatch::try_from_iter(columns).unwrap()
+}
+
+#[tokio::test]
+async fn lists_come_back_and_their_elements_have_the_tables_ids() {
+    let folder = tempfile::tempdir().unwrap();
+    let spec = TableSpec {
+        name: "lists".to_owned(),
+        columns: vec![
+            Column::new("songs", ColumnType::StringList, false, ""),
+            Column::new("ids", ColumnType::LongList, false, ""),
+        ],
+        partitioning: Partitioning::None,
+        sort_key: Vec::new(),
+        ..plays()
+    };
+    let lake = lake(folder.path()).await;
+    let table = lake.ensure_table(&spec).await.unwrap();
+    let mut writer = DataFileWriter::create(&table, FilePartition::None, "c-0").await.unwrap();
+
+    writer.write_row_group(&lists()).await.unwrap();
+    let file = writer.close(&[], false).await.unwrap();
+
+    let again = lake.ensure_table(&spec).await.unwrap();
+    assert_eq!(again.metadata.current_schema_id(), table.metadata.current_schema_id());
+    let reader = open(file.file_path());
+    let leaves = reader.parquet_schema().columns();
+    let leaf_ids: Vec<i32> = leaves.iter().map(|leaf| leaf.self_type().get_basic_info().id()).collect();
+    assert_eq!(leaf_ids, [3, 4]);
+    assert_eq!(leaves[0].path().string(), "songs.list.element");
+    let rows = reader.build().unwrap().next().unwrap().unwrap();
+    let songs = rows.column(0).as_list::<i32>();
+    assert_eq!(songs.value(0).as_string::<i32>(), &StringArray::from(vec!["a", "é"]));
+    assert_eq!(songs.value(1).len(), 0);
+    assert_eq!(rows.column(1).as_list::<i32>().values().as_primitive::<Int64Type>().values(), &[7, -1, 2]);
+    assert_eq!(file.value_counts()[&4], 3);
+    assert!(!file.lower_bounds().contains_key(&3) && !file.lower_bounds().contains_key(&4));
 }
 
 #[tokio::test]

@@ -204,7 +204,7 @@ impl Work<'_> {
         report: &mut SilverReport,
     ) -> Result<Commit, BatchError> {
         let commit_id = Uuid::now_v7();
-        let mut names = crate::output::FileNames::new(commit_id);
+        let names = crate::output::FileNames::new(commit_id);
         let mut files: Vec<DataFile> = Vec::new();
         let mut removed: Vec<LiveFile> = Vec::new();
         let mut untouched =
@@ -218,8 +218,7 @@ impl Work<'_> {
             let is_replaced =
                 self.plan.is_rebuild || marks::changes_old_rows(self, work, &marks, &silver_plan).await?;
             let made =
-                rows::make(self, *day, work, is_replaced, &marks, &mut silver_plan, &mut names, report)
-                    .await?;
+                rows::make(self, *day, work, is_replaced, &marks, &mut silver_plan, &names, report).await?;
             if made.is_empty() && !is_replaced {
                 continue;
             }

@@ -28,7 +28,7 @@ pub(super) async fn make(
     is_replaced: bool,
     marks: &Marks,
     plan: &mut SilverPlan,
-    names: &mut FileNames,
+    names: &FileNames,
     report: &mut SilverReport,
 ) -> Result<Vec<DataFile>, BatchError> {
     let deliveries = dedup::decide(work, day_work, is_replaced, plan).await?;

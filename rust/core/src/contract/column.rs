@@ -45,7 +45,14 @@ pub enum ColumnType {
     Date,
     /// Arrow `Binary`, Iceberg `binary`.
     Binary,
+    /// Arrow `List` of `Utf8`, Iceberg `list<string>`; no element is null.
+    StringList,
+    /// Arrow `List` of `Int64`, Iceberg `list<long>`; no element is null.
+    LongList,
 }
+
+/// Name of the element field of a list, as Iceberg and Parquet have it.
+pub(crate) const ELEMENT: &str = "element";
 
 impl ColumnType {
     /// Returns the Arrow type.
@@ -60,8 +67,14 @@ impl ColumnType {
             Self::Timestamp => DataType::Timestamp(TimeUnit::Microsecond, Some(UTC.into())),
             Self::Date => DataType::Date32,
             Self::Binary => DataType::Binary,
+            Self::StringList => list(DataType::Utf8),
+            Self::LongList => list(DataType::Int64),
         }
     }
+}
+
+fn list(element: DataType) -> DataType {
+    DataType::List(Arc::new(ArrowField::new(ELEMENT, element, false)))
 }
 
 /// The zone of every timestamp column.

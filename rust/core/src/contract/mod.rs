@@ -15,8 +15,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-pub(crate) use column::UTC;
 pub use column::{Column, ColumnType, LEGACY_EVENT_ID, schema_of};
+pub(crate) use column::{ELEMENT, UTC};
 pub use silver::{Alternation, Precedence, SilverRules};
 
 /// The most fields a contract may have: the decoder keeps one bit per field in a machine word.

@@ -15,6 +15,9 @@ use arrow::array::BooleanArray;
 /// The most bytes held per distinct id, between two growths of the table.
 pub const BYTES_PER_ID: usize = 150;
 
+// A table is at least 7/16 full after it has grown, and has one byte per place beside the entry.
+const _: () = assert!((size_of::<(Id, Best)>() + 1) * 16 / 7 <= BYTES_PER_ID);
+
 /// Where a delivery came from; the least one is the first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Coordinates {

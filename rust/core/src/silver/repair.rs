@@ -15,7 +15,8 @@
 //!
 //! Passes repeat until one changes nothing, so text that went through the wrong table twice comes out whole, and repairing
 //! a repaired text changes nothing. Each pass at least halves the characters above ASCII, so they end. What stays ambiguous:
-//! clean text whose every non-ASCII run is also the mojibake of a common character (`Ã©` meant as such) is repaired.
+//! clean text whose every non-ASCII run is also the mojibake of a common character (`Ã©` meant as such) is repaired. What
+//! stays damaged: one or two characters that went through both tables in turn, such as `ÃƒÂ–` for `Ö`, for lack of evidence.
 
 use std::borrow::Cow;
 

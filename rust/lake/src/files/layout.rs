@@ -84,9 +84,14 @@ impl Layout {
 /// Returns whether every value of type `from` can be stored as type `to` without loss.
 fn holds(to: &DataType, from: &DataType) -> bool {
     use DataType::{
-        Binary, BinaryView, Float32, Float64, Int32, Int64, LargeBinary, LargeUtf8, Timestamp, Utf8, Utf8View,
+        Binary, BinaryView, Float32, Float64, Int32, Int64, LargeBinary, LargeUtf8, List, Timestamp, Utf8,
+        Utf8View,
     };
     match (to, from) {
+        // The table's element has an id, a batch's has not.
+        (List(to), List(from)) => {
+            (to.is_nullable() || !from.is_nullable()) && holds(to.data_type(), from.data_type())
+        }
         (Int64, Int32)
         | (Float64, Float32)
         | (Utf8, LargeUtf8 | Utf8View)
@@ -99,8 +104,11 @@ fn holds(to: &DataType, from: &DataType) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use arrow::array::{BinaryArray, Int32Array, Int64Array, StringArray, TimestampMicrosecondArray};
-    use iceberg::spec::{NestedField, PrimitiveType, Schema, Type};
+    use arrow::array::{
+        AsArray, BinaryArray, Int32Array, Int64Array, ListArray, StringArray, TimestampMicrosecondArray,
+    };
+    use arrow::buffer::OffsetBuffer;
+    use iceberg::spec::{ListType, NestedField, PrimitiveType, Schema, Type};
     use parquet::arrow::PARQUET_FIELD_ID_META_KEY;
 
     use super::*;
@@ -171,6 +179,28 @@ mod tests {
 
         assert_eq!(missing.to_string(), "rows for table `t` lack the required column `id`");
         assert_eq!(null.to_string(), "column `id` of table `t` must not be null, but 1 of its values are");
+    }
+
+    #[test]
+    fn lists_take_the_tables_element_and_its_id() {
+        let list = |element| Type::List(ListType { element_field: Arc::new(element) });
+        let element = NestedField::list_element(12, Type::Primitive(PrimitiveType::Long), true);
+        let field = Arc::new(NestedField::required(4, "ids", list(element)));
+        let schema = Arc::new(Schema::builder().with_fields([field]).build().unwrap());
+        let layout = Layout::new("t", &schema).unwrap();
+        let ids = |nullable| {
+            let element = Arc::new(Field::new("element", DataType::Int32, nullable));
+            let values = Arc::new(Int32Array::from(vec![1, 2, 3]));
+            ListArray::new(element, OffsetBuffer::from_lengths([2, 1]), values, None)
+        };
+
+        let arranged = layout.arrange(&batch(vec![("ids", Arc::new(ids(false)))])).unwrap();
+        let refused = layout.arrange(&batch(vec![("ids", Arc::new(ids(true)))])).unwrap_err();
+
+        let DataType::List(element) = arranged.column(0).data_type() else { panic!("no list") };
+        assert_eq!(element.metadata()[PARQUET_FIELD_ID_META_KEY], "12");
+        assert_eq!(arranged.column(0).as_list::<i32>().values().as_ref(), &Int64Array::from(vec![1, 2, 3]));
+        assert!(matches!(refused, FileError::TypeMismatch { .. }), "{refused}");
     }
 
     #[test]

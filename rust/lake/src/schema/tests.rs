@@ -125,3 +125,42 @@ fn an_identifier_cannot_become_optional() {
 
     assert!(matches!(error, SchemaError::IdentifierMustStayRequired { .. }), "{error}");
 }
+
+#[test]
+fn elements_of_lists_get_ids_after_those_of_the_columns() {
+    let columns = [
+        column("songs", ColumnType::StringList, false),
+        column("a", ColumnType::Long, false),
+        column("ids", ColumnType::LongList, true),
+    ];
+
+    let schema = iceberg_schema(&columns, &[]).unwrap();
+
+    let ids = ["songs", "a", "ids", "songs.element", "ids.element"];
+    assert_eq!(ids.map(|name| schema.field_id_by_name(name).unwrap()), [1, 2, 3, 4, 5]);
+    assert!(schema.field_by_name("songs.element").unwrap().required);
+    assert!(additive_evolution("t", &schema, 5, &columns).unwrap().is_none());
+}
+
+#[test]
+fn a_list_that_comes_later_gets_two_fresh_ids() {
+    let current = schema_of(vec![NestedField::required(3, "a", primitive(PrimitiveType::String))]);
+    let columns = [column("songs", ColumnType::StringList, false), column("b", ColumnType::Date, false)];
+
+    let grown = additive_evolution("t", &current, 9, &columns).unwrap().unwrap();
+
+    let ids = ["a", "songs", "songs.element", "b"];
+    assert_eq!(ids.map(|name| grown.field_id_by_name(name).unwrap()), [3, 10, 11, 12]);
+    assert!(!grown.field_by_name("songs").unwrap().required);
+}
+
+#[test]
+fn a_list_does_not_become_a_list_of_another_type() {
+    let columns = [column("songs", ColumnType::StringList, false)];
+    let current = iceberg_schema(&columns, &[]).unwrap();
+
+    let error =
+        additive_evolution("t", &current, 2, &[column("songs", ColumnType::LongList, false)]).unwrap_err();
+
+    assert!(matches!(error, SchemaError::TypeConflict { .. }), "{error}");
+}

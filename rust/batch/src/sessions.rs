@@ -1,0 +1,383 @@
+//! User sessions: the events of all topics cut at pauses of more than half an hour.
+//!
+//! What changes, and all its rows, is told by [`streamify_core::session::Planner`]; this job reads the days it asks for and
+//! replaces the partitions it names, together with what was consumed of each silver table, in one commit.
+//!
+//! The law: for any order of arrival and any split into runs, the table equals a full recompute (but for `_processed_at`).
+//! Cost follows the days that new events touch.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::Instant;
+
+use futures::TryStreamExt as _;
+use iceberg::spec::{DataFile, Literal, Struct};
+use serde::Serialize;
+use streamify_core::contract::Contract;
+use streamify_core::session::{Changes, Options, Outcome, Planner, Read, SessionError, Step, Topic, columns};
+use streamify_core::state::{Change, SessionProgress};
+use streamify_lake::catalog::LoadedTable;
+use streamify_lake::commit::{Commit, Committer, Kind, Untouched};
+use streamify_lake::scan::increment::{self, Increment};
+use streamify_lake::scan::{LiveFile, live_files};
+use streamify_lake::{FilePartition, Partitioning, TableSpec};
+use tracing::{info, warn};
+use uuid::Uuid;
+
+use crate::compact::{column_names, date, sort_columns};
+use crate::context::Context;
+use crate::error::BatchError;
+use crate::output::{FileNames, Output};
+use crate::silver::{came_second, consume, discard};
+
+/// Name of the table.
+pub const TABLE: &str = "silver_user_sessions";
+/// Bytes of the budget per event that is held.
+const BYTES_PER_EVENT: usize = 128;
+
+/// What a run of sessions does.
+#[derive(Clone, Debug, Default)]
+pub struct SessionsOptions {
+    /// Compute every session anew, whatever was consumed.
+    pub full: bool,
+    /// Snapshots of silver in which another engine changed rows, to be taken as they are.
+    pub accepted: Vec<i64>,
+}
+
+/// What a run of sessions did.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct SessionsReport {
+    /// Table.
+    pub table: String,
+    /// Whether everything was computed anew.
+    pub full: bool,
+    /// Silver rows that were new (or replaced), by table.
+    pub rows_in: BTreeMap<String, u64>,
+    /// Sessions in the replaced partitions.
+    pub rows_out: u64,
+    /// Partitions replaced, `YYYY-MM-DD`.
+    pub days: Vec<String>,
+    /// Largest event time consumed, ms since 1970; `None`: there was never an event.
+    pub watermark_ms: Option<i64>,
+    /// First day with a session that is still open, `YYYY-MM-DD`.
+    pub open_from: Option<String>,
+    /// Files added.
+    pub files: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Bytes of data files read.
+    pub bytes_read: u64,
+    /// Snapshot made; `None`: there was nothing to do.
+    pub snapshot_id: Option<i64>,
+    /// Times the run began anew because another commit came first.
+    pub restarts: u32,
+    /// Seconds.
+    pub seconds: f64,
+}
+
+/// What the table must look like.
+pub fn table_spec() -> TableSpec {
+    TableSpec {
+        name: TABLE.to_owned(),
+        doc: "One session of a person: events over all topics without a pause of more than half an hour."
+            .to_owned(),
+        columns: columns(),
+        identity: vec!["session_key".to_owned()],
+        partitioning: Partitioning::Identity("session_date".to_owned()),
+        sort_key: vec!["user_id".to_owned(), "started_at".to_owned()],
+        properties: Vec::new(),
+    }
+}
+
+/// Brings the sessions up to date.
+///
+/// # Errors
+/// [`BatchError`]; nothing is committed then.
+pub async fn run(
+    context: &Context,
+    contracts: &[Arc<Contract>],
+    options: &SessionsOptions,
+) -> Result<SessionsReport, BatchError> {
+    let started = Instant::now();
+    let (_, bytes_before, _) = context.meter.read();
+    let mut restarts = 0;
+    loop {
+        match attempt(context, contracts, options).await {
+            Ok(mut report) => {
+                report.restarts = restarts;
+                report.seconds = started.elapsed().as_secs_f64();
+                report.bytes_read = context.meter.read().1 - bytes_before;
+                return Ok(report);
+            }
+            Err(BatchError::Commit(error)) if came_second(&error) => {
+                restarts += 1;
+                if restarts > context.max_restarts {
+                    return Err(BatchError::Overtaken {
+                        table: TABLE.to_owned(),
+                        times: restarts,
+                        source: error,
+                    });
+                }
+                warn!(table = TABLE, %error, "another commit came first, beginning anew");
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// A silver table as this run sees it.
+struct Source {
+    topic: Topic,
+    table: LoadedTable,
+    days: BTreeMap<i32, Vec<LiveFile>>,
+    new: Increment,
+}
+
+async fn attempt(
+    context: &Context,
+    contracts: &[Arc<Contract>],
+    options: &SessionsOptions,
+) -> Result<SessionsReport, BatchError> {
+    let table = context.lake.ensure_table(&table_spec()).await?;
+    let mut committer =
+        Committer::open(Arc::clone(context.lake.catalog()), table, context.commit.clone()).await?;
+    let full = options.full || committer.state().sessions.is_none();
+    let sources = sources(context, contracts, &committer, full, options).await?;
+    let changes = consumed(&sources, &committer);
+    let mut report = SessionsReport { table: TABLE.to_owned(), full, ..SessionsReport::default() };
+    if changes.is_empty() && !options.full {
+        context.tell(format!("{TABLE} is up to date"), 1, 1, 0);
+        return Ok(report);
+    }
+    let run = Run { context, sources: &sources, sessions: committer.table() };
+    let commit = run.compute(&committer, full, changes, &mut report).await?;
+    let written: Vec<String> = commit.files.iter().map(|file| file.file_path().to_owned()).collect();
+    match committer.commit(commit).await {
+        Ok(landing) => {
+            report.snapshot_id = landing.snapshot_id;
+            info!(
+                table = TABLE,
+                sessions = report.rows_out,
+                days = report.days.len(),
+                "sessions are up to date"
+            );
+            Ok(report)
+        }
+        Err(error) => {
+            if error.surely_not_landed() {
+                discard(committer.table(), &written).await;
+            }
+            Err(error.into())
+        }
+    }
+}
+
+/// The silver tables there are, and what is new in each.
+async fn sources(
+    context: &Context,
+    contracts: &[Arc<Contract>],
+    committer: &Committer,
+    full: bool,
+    options: &SessionsOptions,
+) -> Result<Vec<Source>, BatchError> {
+    let mut sources = Vec::new();
+    for contract in contracts {
+        let Some(topic) = Topic::named(&contract.topic) else { continue };
+        let table = match context.table(&contract.silver.table).await {
+            Ok(table) => table,
+            Err(BatchError::TableMissing { .. }) => continue,
+            Err(error) => return Err(error),
+        };
+        let stored = committer.state().sources.get(&table.name).filter(|_| !full);
+        let new = increment::since(&table, stored, &options.accepted).await?;
+        let mut days: BTreeMap<i32, Vec<LiveFile>> = BTreeMap::new();
+        for live in live_files(&table, None).await? {
+            let day = live.day(&table.metadata).ok_or_else(|| BatchError::Rows {
+                table: table.name.clone(),
+                source: format!("`{}` is not of one day", live.file.file_path()).into(),
+            })?;
+            days.entry(day).or_default().push(live);
+        }
+        sources.push(Source { topic, table, days, new });
+    }
+    if sources.is_empty() {
+        return Err(BatchError::TableMissing { table: "silver_listen_events".to_owned() });
+    }
+    Ok(sources)
+}
+
+/// What will have been consumed of each table, where that is more than before.
+fn consumed(sources: &[Source], committer: &Committer) -> Vec<Change> {
+    let change = |source: &Source| {
+        let stored = committer.state().sources.get(&source.table.name);
+        let to = source.new.to.clone().filter(|to| Some(to) != stored)?;
+        Some(consume(&source.table.name, stored, to))
+    };
+    sources.iter().filter_map(change).collect()
+}
+
+struct Run<'a> {
+    context: &'a Context,
+    sources: &'a [Source],
+    sessions: &'a LoadedTable,
+}
+
+impl Run<'_> {
+    async fn compute(
+        &self,
+        committer: &Committer,
+        full: bool,
+        mut changes: Vec<Change>,
+        report: &mut SessionsReport,
+    ) -> Result<Commit, BatchError> {
+        let mut partitions: HashMap<i32, Vec<LiveFile>> = HashMap::new();
+        for live in live_files(self.sessions, None).await? {
+            if let Some(day) = live.day(&self.sessions.metadata) {
+                partitions.entry(day).or_default().push(live);
+            }
+        }
+        let progress = committer.state().sessions;
+        let options = Options {
+            processed_at_us: chrono::Utc::now().timestamp_micros(),
+            max_events: self.context.budget / BYTES_PER_EVENT,
+        };
+        let planner = if full {
+            let days = self.sources.iter().flat_map(|source| source.days.keys().copied());
+            let days: BTreeSet<i32> = days.chain(partitions.keys().copied()).collect();
+            for source in self.sources {
+                let rows = source.days.values().flatten().map(|live| live.file.record_count()).sum();
+                report.rows_in.insert(source.table.name.clone(), rows);
+            }
+            Planner::full(days, progress.map(|progress| progress.watermark_ms), options)
+        } else {
+            let watermark_ms = progress.map(|progress| progress.watermark_ms);
+            let open_from_day = progress.and_then(|progress| progress.open_from_day);
+            Planner::incremental(self.changed(report).await?, watermark_ms, open_from_day, options)
+        };
+        let commit_id = Uuid::now_v7();
+        let (outcome, files) = self.follow(planner, &partitions, commit_id, report).await?;
+        report.days = outcome.replaced.iter().map(|day| date(*day)).collect();
+        report.watermark_ms = outcome.watermark_ms;
+        report.open_from = outcome.open_from_day.map(date);
+        report.files = files.len() as u64;
+        report.bytes = files.iter().map(DataFile::file_size_in_bytes).sum();
+        if let Some(watermark_ms) = outcome.watermark_ms {
+            let open_from_day = outcome.open_from_day;
+            changes.push(Change::Sessions(SessionProgress { watermark_ms, open_from_day }));
+        }
+        let removed: Vec<LiveFile> =
+            outcome.replaced.iter().filter_map(|day| partitions.get(day)).flatten().cloned().collect();
+        let untouched = Untouched {
+            since: self.sessions.metadata.current_snapshot_id(),
+            partitions: outcome
+                .replaced
+                .iter()
+                .map(|day| Struct::from_iter([Some(Literal::date(*day))]))
+                .collect(),
+        };
+        let kind = if removed.is_empty() { Kind::Append } else { Kind::Overwrite };
+        let job = if full { "sessions-full" } else { "sessions" };
+        let summary = BTreeMap::from([("streamify.job".to_owned(), job.to_owned())]);
+        Ok(Commit {
+            commit_id,
+            kind,
+            files,
+            removed,
+            untouched: Some(untouched),
+            changes,
+            ledger: None,
+            summary,
+        })
+    }
+
+    /// The events that came or went since the last run.
+    async fn changed(&self, report: &mut SessionsReport) -> Result<Changes, BatchError> {
+        let mut changes = Changes::new();
+        for source in self.sources {
+            let mut rows = 0;
+            for live in source.new.added.iter().chain(&source.new.removed) {
+                rows += live.file.record_count();
+                self.read(source, live, Read::People, |batch| changes.push(batch)).await?;
+            }
+            report.rows_in.insert(source.table.name.clone(), rows);
+        }
+        Ok(changes)
+    }
+
+    /// Does what the planner says, until it is done.
+    async fn follow(
+        &self,
+        mut planner: Planner,
+        partitions: &HashMap<i32, Vec<LiveFile>>,
+        commit_id: Uuid,
+        report: &mut SessionsReport,
+    ) -> Result<(Outcome, Vec<DataFile>), BatchError> {
+        let names = FileNames::new(commit_id);
+        let sort_key = sort_columns(self.sessions);
+        let mut outputs: HashMap<i32, Output<'_>> = HashMap::new();
+        let mut files = Vec::new();
+        let mut finished = 0;
+        loop {
+            self.context.check()?;
+            match planner.next_step().map_err(|source| unusable(TABLE, source))? {
+                Step::Read { day, read } => {
+                    for source in self.sources {
+                        for live in source.days.get(&day).into_iter().flatten() {
+                            self.read(source, live, read, |batch| planner.push(source.topic, batch)).await?;
+                        }
+                    }
+                }
+                Step::Sessions { day } => {
+                    for live in partitions.get(&day).into_iter().flatten() {
+                        self.context.meter.file(live.file.record_count(), live.file.file_size_in_bytes());
+                        let columns = column_names(self.sessions);
+                        let mut batches = self.sessions.read_file(&live.file, &columns, None)?;
+                        while let Some(batch) = batches.try_next().await? {
+                            planner.push_sessions(&batch).map_err(|source| unusable(TABLE, source))?;
+                        }
+                    }
+                }
+                Step::Rows { day, rows } => {
+                    report.rows_out += rows.num_rows() as u64;
+                    let new = || {
+                        let partition = FilePartition::Day(day);
+                        Output::new(self.context, self.sessions, partition, &names, &sort_key)
+                    };
+                    outputs.entry(day).or_insert_with(new).add(rows).await?;
+                }
+                Step::Finish { day } => {
+                    if let Some(output) = outputs.remove(&day) {
+                        files.extend(output.finish().await?);
+                    }
+                    finished += 1;
+                    self.context.tell(format!("{TABLE}: {}", date(day)), finished, finished, report.rows_out);
+                }
+                Step::Done(outcome) => return Ok((outcome, files)),
+            }
+        }
+    }
+
+    async fn read(
+        &self,
+        source: &Source,
+        live: &LiveFile,
+        read: Read,
+        mut take: impl FnMut(&arrow::array::RecordBatch) -> Result<(), SessionError>,
+    ) -> Result<(), BatchError> {
+        let columns = source.topic.columns(read);
+        let schema = source.table.metadata.current_schema();
+        let ids = columns.iter().filter_map(|name| schema.field_id_by_name(name));
+        let bytes = ids.filter_map(|id| live.file.column_sizes().get(&id)).sum();
+        self.context.meter.file(live.file.record_count(), bytes);
+        let mut batches = source.table.read_file(&live.file, &columns, None)?;
+        while let Some(batch) = batches.try_next().await? {
+            self.context.check()?;
+            take(&batch).map_err(|error| unusable(&source.table.name, error))?;
+        }
+        Ok(())
+    }
+}
+
+fn unusable(table: &str, source: SessionError) -> BatchError {
+    BatchError::Rows { table: table.to_owned(), source: Box::new(source) }
+}

@@ -1,0 +1,157 @@
+//! One session, grown event by event.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::actor::{Actor, Runs};
+use super::events::{DayEvents, Event};
+use super::source::Topic;
+use super::{GAP_MS, day_of};
+use crate::identity::{Part, first_half, write_part};
+
+/// A session and what its next events need to know.
+#[derive(Debug)]
+pub(super) struct Session {
+    pub(super) actor: Actor,
+    pub(super) key: [u8; 16],
+    pub(super) started_ms: i64,
+    pub(super) ended_ms: i64,
+    pub(super) session_ids: BTreeSet<i64>,
+    pub(super) listens: i32,
+    pub(super) page_views: i32,
+    pub(super) auths: i32,
+    pub(super) status_changes: i32,
+    pub(super) listen_seconds: f64,
+    pub(super) songs: Vec<Arc<str>>,
+    pub(super) artists: Vec<Arc<str>>,
+    pub(super) pages: Vec<Arc<str>>,
+    pub(super) first_level: Option<Arc<str>>,
+    pub(super) last_level: Option<Arc<str>>,
+    pub(super) level_changed: bool,
+    pub(super) city: Option<Arc<str>>,
+    pub(super) state: Option<Arc<str>>,
+    pub(super) first_item: i32,
+    first_session: i64,
+    least_item: i32,
+}
+
+/// Whether a session that ended then is closed: nothing at or below the watermark can belong to it.
+pub(super) fn is_closed(ended_ms: i64, watermark_ms: i64) -> bool {
+    ended_ms.saturating_add(GAP_MS) < watermark_ms
+}
+
+impl Session {
+    /// Begins a session with its first event, which is not added yet.
+    pub(super) fn begin(actor: Actor, runs: &Runs, day: &DayEvents, first: &Event) -> Self {
+        let session = day.member(first).session;
+        Self {
+            actor,
+            key: key(actor, runs, first, session),
+            started_ms: first.time_ms,
+            ended_ms: first.time_ms,
+            session_ids: BTreeSet::new(),
+            listens: 0,
+            page_views: 0,
+            auths: 0,
+            status_changes: 0,
+            listen_seconds: 0.0,
+            songs: Vec::new(),
+            artists: Vec::new(),
+            pages: Vec::new(),
+            first_level: None,
+            last_level: None,
+            level_changed: false,
+            city: day.city(first).cloned(),
+            state: day.state(first).cloned(),
+            first_item: first.item,
+            first_session: session,
+            least_item: first.item,
+        }
+    }
+
+    pub(super) fn start_day(&self) -> i32 {
+        day_of(self.started_ms)
+    }
+
+    /// Adds the events of one instant, session and item, in the order of topics; their songs are one song.
+    pub(super) fn add(&mut self, day: &DayEvents, tied: &[Event]) {
+        let Some(first) = tied.first() else { return };
+        let session = day.member(first).session;
+        self.ended_ms = first.time_ms;
+        self.session_ids.insert(session);
+        if session == self.first_session {
+            self.least_item = self.least_item.min(first.item);
+        }
+        self.add_song(day, tied);
+        for event in tied {
+            match event.topic {
+                Topic::PageView if !day.is_song(event) => {
+                    self.page_views += 1;
+                    self.pages.push(day.detail(event).cloned().unwrap_or_default());
+                }
+                Topic::Listen | Topic::PageView => {}
+                Topic::Auth => self.auths += 1,
+                Topic::StatusChange => self.status_changes += 1,
+            }
+            self.set_level(day.level(event));
+            if event.topic == Topic::StatusChange {
+                self.set_level(day.detail(event));
+            }
+        }
+    }
+
+    fn add_song(&mut self, day: &DayEvents, tied: &[Event]) {
+        let songs = || tied.iter().filter(|event| day.is_song(event));
+        if songs().next().is_none() {
+            return;
+        }
+        self.listens += 1;
+        self.songs.push(songs().find_map(|event| day.song(event)).cloned().unwrap_or_default());
+        self.artists.push(songs().find_map(|event| day.artist(event)).cloned().unwrap_or_default());
+        self.listen_seconds += songs().find_map(|event| day.seconds(event)).unwrap_or_default();
+    }
+
+    fn set_level(&mut self, level: Option<&Arc<str>>) {
+        let Some(level) = level else { return };
+        if self.last_level.as_ref() == Some(level) {
+            return;
+        }
+        if self.first_level.is_none() {
+            self.first_level = Some(level.clone());
+        }
+        self.level_changed |= self.last_level.is_some();
+        self.last_level = Some(level.clone());
+    }
+
+    /// Returns the number of events, a song as one.
+    pub(super) fn events(&self) -> i32 {
+        self.listens + self.page_views + self.auths + self.status_changes
+    }
+
+    /// Returns the bytes that its lists of text take in Arrow arrays, about.
+    pub(super) fn text_bytes(&self) -> usize {
+        let lists = [&self.songs, &self.artists, &self.pages];
+        lists.into_iter().flatten().map(|text| text.len() + size_of::<i32>()).sum()
+    }
+
+    /// Whether the beginning of the first event's producer session is not in this session.
+    pub(super) fn is_left_truncated(&self) -> bool {
+        self.least_item > 0
+    }
+}
+
+/// Returns the key: the first half of the BLAKE3 hash of kind of actor, run (empty if none), user or session of the
+/// actor, then time, session and item of the first event, each with its length in front (see [`crate::identity`]).
+fn key(actor: Actor, runs: &Runs, first: &Event, session: i64) -> [u8; 16] {
+    let (kind, id): (&[u8], _) = match actor {
+        Actor::User { user, .. } => (b"user", user),
+        Actor::Visitor { session, .. } => (b"visitor", session),
+    };
+    let run = runs.name(actor.run()).unwrap_or_default();
+    let mut message = Vec::with_capacity(128);
+    let numbers = [id, first.time_ms, session, first.item.into()].map(Part::Number);
+    for part in [Part::Text(kind), Part::Text(run.as_bytes())].into_iter().chain(numbers) {
+        write_part(part, &mut message);
+    }
+    first_half(&message)
+}
