@@ -26,7 +26,12 @@ def batch(pipeline: Pipeline, *arguments: str) -> tuple[int, dict[str, Any], str
     """Runs a job; returns exit code, report and errors."""
     program = Path(find_binary("streamify-stream", os.environ)).parent / "examples" / "replay"
     done = subprocess.run(
-        [str(program), *arguments], env=os.environ | pipeline.environment, capture_output=True, text=True, timeout=SECONDS, check=False
+        [str(program), *arguments],
+        env=os.environ | pipeline.environment,
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        check=False,
     )
     return done.returncode, json.loads(done.stdout or "{}"), done.stderr
 
@@ -87,7 +92,9 @@ def test_letters_become_rows_after_a_fix_and_every_record_is_counted_once(pipeli
 
 
 @pytest.mark.parametrize("is_fixed", [True, False], ids=["the contract is still fixed", "the contract went back"])
-def test_replayed_letters_are_decided_anew_if_the_bronze_table_is_read_again(pipeline: Pipeline, tmp_path: Path, is_fixed: bool) -> None:
+def test_replayed_letters_are_decided_anew_if_the_bronze_table_is_read_again(
+    pipeline: Pipeline, tmp_path: Path, is_fixed: bool
+) -> None:
     pipeline.create_topic()
     send(pipeline.producer(), [event(0), event(1, sessionId="1"), event(2)])
     assert pipeline.run()[0] == 0
@@ -135,7 +142,11 @@ def fill(pipeline: Pipeline, days: Sequence[int] = (0, 1, 2, 3)) -> None:
     """Five events per day in each of two partitions, with a field that the contract does not know."""
     pipeline.create_topic(partitions=2)
     for partition in range(2):
-        send(pipeline.producer(), [on_day(100 * partition + 10 * day + n, day, plan="p") for day in days for n in range(5)], partition)
+        send(
+            pipeline.producer(),
+            [on_day(100 * partition + 10 * day + n, day, plan="p") for day in days for n in range(5)],
+            partition,
+        )
     code, log = pipeline.run()
     assert code == 0, log
 
@@ -221,7 +232,9 @@ def test_offsets_that_share_files_with_others_are_swapped_alone(pipeline: Pipeli
     assert (report["total"]["differing"], report["rows_kept"]) == (4, 16)
     assert pipeline.sessions() == everything
     rows = pipeline.table().scan().to_arrow().to_pylist()
-    assert {(row["_kafka_partition"], row["_kafka_offset"]) for row in rows if row["plan"]} == {(0, offset) for offset in range(3, 7)}
+    assert {(row["_kafka_partition"], row["_kafka_offset"]) for row in rows if row["plan"]} == {
+        (0, offset) for offset in range(3, 7)
+    }
 
 
 def test_rows_that_only_the_target_has_stop_a_swap_until_their_loss_is_accepted(pipeline: Pipeline, tmp_path: Path) -> None:
@@ -229,7 +242,9 @@ def test_rows_that_only_the_target_has_stop_a_swap_until_their_loss_is_accepted(
     without = {name: value for name, value in event(1).items() if name != "city"}
     send(pipeline.producer(), [event(0), without, event(2)])
     assert pipeline.run()[0] == 0
-    strict = corrected(tmp_path / "contracts", ('name = "city"\ntype = "string"\n', 'name = "city"\ntype = "string"\nrequired = true\n'))
+    strict = corrected(
+        tmp_path / "contracts", ('name = "city"\ntype = "string"\n', 'name = "city"\ntype = "string"\nrequired = true\n')
+    )
     assert pipeline.run("--replay-into", "again", "--from-offsets", "0:0-2", "--contracts", strict)[0] == 0
 
     code, _, log = batch(pipeline, "swap", "again")
