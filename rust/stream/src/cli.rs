@@ -229,7 +229,8 @@ Examples:
   Go on after the topic was deleted and made anew:
     streamify-stream --until caught-up --adopt-new-topic
   Read two days of a topic again, with a contract that was corrected, beside the table:
-    streamify-stream --topics listen_events --replay-into listen_events_again --event-times 2026-02-23..2026-02-24
+    streamify-stream --topics listen_events --replay-into listen_events_again \\
+      --event-times 2026-02-23..2026-02-24
   Take over the tables of another pipeline, once that one is stopped:
     streamify-stream --until caught-up --adopt-table from-offset-columns
 

@@ -36,10 +36,6 @@ impl Places {
         self.0.get(&(*epoch, *partition)).is_some_and(|offsets| offsets.contains(offset))
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
     pub(super) fn len(&self) -> usize {
         self.0.values().map(BTreeSet::len).sum()
     }
@@ -60,6 +56,7 @@ impl Places {
             let (low, high) = offsets.unwrap_or((i64::MIN, i64::MAX));
             holds(epochs, i64::from(*epoch))
                 && holds(partitions, i64::from(*partition))
+                && low <= high
                 && wanted.range(low..=high).next().is_some()
         })
     }

@@ -62,7 +62,7 @@ pub(super) async fn unit(swap: &Swap<'_>, target: &LoadedTable, unit: &Unit) -> 
     for pass in 0..passes {
         let is_mine = |place: &Place| place.2.rem_euclid(passes) == pass;
         let mut hashes: HashMap<Place, u64> = HashMap::new();
-        let mut reader = Hashes::new(&payload)?;
+        let mut reader = Hashes::new(&payload);
         for live in &unit.staging {
             reader
                 .each(swap, swap.staging, live, |place, hash| {
@@ -110,8 +110,8 @@ struct Hashes<'a> {
 }
 
 impl<'a> Hashes<'a> {
-    fn new(payload: &'a [String]) -> Result<Self, BatchError> {
-        Ok(Self { payload, converter: None })
+    fn new(payload: &'a [String]) -> Self {
+        Self { payload, converter: None }
     }
 
     async fn each(
