@@ -41,9 +41,9 @@ pub struct ReplayLettersOptions {
     pub topics: Vec<String>,
     /// Only letters with these reason codes; empty: all.
     pub reasons: Vec<String>,
-    /// Only letters of these days of their Kafka timestamp, first and last (days since 1970; 1970-01-01 holds those
-    /// without a sound timestamp).
-    pub days: Option<(i32, i32)>,
+    /// Only letters of these days of their Kafka timestamp (days since 1970; 1970-01-01 holds those without a sound
+    /// timestamp).
+    pub days: Option<BTreeSet<i32>>,
     /// Take letters that are marked as replayed too: after a table was rolled back. Rows that are there stay single.
     pub again: bool,
     /// How far event times may lie after the Kafka timestamp.
@@ -173,9 +173,6 @@ fn check(contracts: &[Arc<Contract>], options: &ReplayLettersOptions) -> Result<
         let known = streamify_core::Reason::ALL.map(|reason| format!("`{}`", reason.as_str())).join(", ");
         return invalid("--reasons", format!("`{code}` is no reason (they are {known})"));
     }
-    if options.days.is_some_and(|(first, last)| last < first) {
-        return invalid("--days", "the last day lies before the first".to_owned());
-    }
     Ok(())
 }
 
@@ -224,8 +221,7 @@ impl Run<'_> {
         &mut self,
         letters: &mut Committer,
     ) -> Result<Option<streamify_lake::commit::CommitError>, BatchError> {
-        let days: Option<BTreeSet<i32>> = self.options.days.map(|(first, last)| (first..=last).collect());
-        let files = live_files(letters.table(), days.as_ref()).await?;
+        let files = live_files(letters.table(), self.options.days.as_ref()).await?;
         let groups = groups(files, letters);
         let total = groups.len();
         let mut hindrance = None;

@@ -191,7 +191,7 @@ async fn only_the_wanted_letters_are_tried() {
     let folder = tempfile::tempdir().unwrap();
     let context = made(folder.path(), 0..8, 20).await;
     let first = i32::try_from(START_MS / DAY_MS).unwrap();
-    let days = ReplayLettersOptions { days: Some((first, first)), ..ReplayLettersOptions::default() };
+    let days = ReplayLettersOptions { days: Some([first].into()), ..ReplayLettersOptions::default() };
     let reasons =
         ReplayLettersOptions { reasons: vec!["not_json".into()], ..ReplayLettersOptions::default() };
     let unknown = ReplayLettersOptions { reasons: vec!["bad".into()], ..ReplayLettersOptions::default() };
