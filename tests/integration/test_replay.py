@@ -23,17 +23,13 @@ DAY_MS = 24 * 3600 * 1000
 
 
 def batch(pipeline: Pipeline, *arguments: str) -> tuple[int, dict[str, Any], str]:
-    """Runs a job; returns exit code, report and errors."""
-    program = Path(find_binary("streamify-stream", os.environ)).parent / "examples" / "replay"
-    done = subprocess.run(
-        [str(program), *arguments],
-        env=os.environ | pipeline.environment,
-        capture_output=True,
-        text=True,
-        timeout=SECONDS,
-        check=False,
-    )
-    return done.returncode, json.loads(done.stdout or "{}"), done.stderr
+    """Runs a job; returns exit code, what it did to its table, and its log."""
+    told = pipeline.home / "report.json"
+    command = [str(find_binary("streamify-batch", os.environ)), *arguments, "--summary-json", str(told)]
+    environment = os.environ | pipeline.environment
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=SECONDS, check=False)
+    tables = json.loads(told.read_text(encoding="utf-8"))["tables"]
+    return done.returncode, tables[0] if tables else {}, done.stderr
 
 
 def corrected(folder: Path, *changes: tuple[str, str]) -> str:
@@ -70,7 +66,7 @@ def test_letters_become_rows_after_a_fix_and_every_record_is_counted_once(pipeli
     assert books(pipeline) == (30, 12, 0, 0, 42)
     fixed = texts_for_sessions(tmp_path / "contracts")
 
-    code, report, log = batch(pipeline, "dead-letters", "--dry-run", "--contracts", fixed)
+    code, report, log = batch(pipeline, "replay-dead-letters", "--dry-run", "--contracts", fixed)
 
     assert code == 0, log
     counts = report["topics"][TOPIC]
@@ -78,7 +74,7 @@ def test_letters_become_rows_after_a_fix_and_every_record_is_counted_once(pipeli
     assert counts["missing_field"] == {"letters": 2, "good": 0, "still_dead": {"missing_field": 2}}
     assert books(pipeline) == (30, 12, 0, 0, 42), "a dry run changed something"
 
-    code, report, log = batch(pipeline, "dead-letters", "--contracts", fixed)
+    code, report, log = batch(pipeline, "replay-dead-letters", "--contracts", fixed)
 
     assert code == 0, log
     assert (report["inserted"], report["marked"]) == (10, 10)
@@ -87,7 +83,7 @@ def test_letters_become_rows_after_a_fix_and_every_record_is_counted_once(pipeli
     send(producer, [event(100, sessionId="100"), event(101)], 1)
     assert pipeline.run("--contracts", fixed)[0] == 0
     assert books(pipeline) == (42, 2, 0, 0, 44)
-    code, report, log = batch(pipeline, "dead-letters", "--contracts", fixed)
+    code, report, log = batch(pipeline, "replay-dead-letters", "--contracts", fixed)
     assert (code, report["inserted"], report["marked"]) == (0, 0, 0), log
 
 
@@ -99,7 +95,7 @@ def test_replayed_letters_are_decided_anew_if_the_bronze_table_is_read_again(
     send(pipeline.producer(), [event(0), event(1, sessionId="1"), event(2)])
     assert pipeline.run()[0] == 0
     fixed = texts_for_sessions(tmp_path / "contracts")
-    assert batch(pipeline, "dead-letters", "--contracts", fixed)[1]["inserted"] == 1
+    assert batch(pipeline, "replay-dead-letters", "--contracts", fixed)[1]["inserted"] == 1
     open_catalog(pipeline.environment).drop_table(f"streamify.{TABLE}")
 
     code, log = pipeline.run(*(["--contracts", fixed] if is_fixed else []))
@@ -118,7 +114,7 @@ def test_letters_are_replayed_while_a_worker_commits(pipeline: Pipeline, tmp_pat
     try:
         for first in range(100, 400, 20):
             send(producer, [event(number) for number in range(first, first + 20)])
-            code, report, log = batch(pipeline, "dead-letters", "--contracts", fixed)
+            code, report, log = batch(pipeline, "replay-dead-letters", "--contracts", fixed)
             assert code == 0, log
             assert report["pending"] == 0
     finally:
