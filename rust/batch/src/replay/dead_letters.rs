@@ -182,8 +182,10 @@ async fn targets(
     options: &ReplayLettersOptions,
 ) -> Result<BTreeMap<String, Target>, BatchError> {
     let mut targets = BTreeMap::new();
-    let is_wanted = |topic: &String| options.topics.is_empty() || options.topics.contains(topic);
-    for contract in contracts.iter().filter(|contract| is_wanted(&contract.topic)) {
+    for contract in contracts {
+        if !options.topics.is_empty() && !options.topics.contains(&contract.topic) {
+            continue;
+        }
         let loaded = context.lake.catalog().load_table(&contract.table).await;
         let loaded =
             loaded.map_err(|source| BatchError::Catalog { table: contract.table.clone(), source })?;
