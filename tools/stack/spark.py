@@ -7,6 +7,7 @@ has one core and a heap of 1 GB, listens on loopback only and is gone with its c
 import json
 import os
 import selectors
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -40,13 +41,8 @@ class Spark:
     def __init__(self, environment: Mapping[str, str]) -> None:
         """Describes a session; `environment` is what `Stack.environment` returns."""
         self._settings = _catalog_settings(environment)
-        self._folder = tempfile.TemporaryDirectory(prefix="streamify-spark-")
         self._process: subprocess.Popen[bytes] | None = None
-
-    @property
-    def log(self) -> Path:
-        """What Spark says beside its answers."""
-        return Path(self._folder.name) / "spark.log"
+        self._work = Path()
 
     def start(self) -> None:
         """Downloads Spark unless the cache has it, and starts the session (about ten seconds).
@@ -55,23 +51,30 @@ class Spark:
             StackError: if there is no Java, or the session does not come up.
         """
         build.program("java", "openjdk-17-jre-headless")
-        folders = {"packages": str(build.pyspark()), "jars": str(build.jars("spark")), "work": self._folder.name}
+        packages, jars = build.pyspark(), build.jars("spark")
+        self._work = Path(tempfile.mkdtemp(prefix="streamify-spark-"))
         inherited = {name: text for name, text in os.environ.items() if not name.startswith(("SPARK_", "PYSPARK_", "PYTHON"))}
-        environment = inherited | {"PYTHONPATH": folders["packages"], "SPARK_LOCAL_IP": "127.0.0.1", "TZ": "UTC"}
-        with step("starting Spark"), self.log.open("wb") as log:
+        environment = inherited | {"PYTHONPATH": str(packages), "SPARK_LOCAL_IP": "127.0.0.1", "TZ": "UTC"}
+        with step("starting Spark"), self._log.open("wb") as log:
             self._process = subprocess.Popen(
                 [sys.executable, str(HERE / "spark_session.py")],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
                 env=environment,
-                cwd=self._folder.name,
+                cwd=self._work,
             )
             try:
-                self._ask({"folders": folders, "catalog": self._settings}, START_SECONDS)
+                self._ask({"jars": str(jars), "work": str(self._work), "catalog": self._settings}, START_SECONDS)
             except SparkError as error:
+                said = tail(self._log)
                 self.stop()
-                raise StackError(f"Spark does not start: {error}; end of its log:\n{tail(self.log)}") from error
+                raise StackError(f"Spark does not start: {error}; end of its log:\n{said}") from error
+
+    @property
+    def _log(self) -> Path:
+        """What Spark says beside its answers."""
+        return self._work / "spark.log"
 
     def sql(self, statement: str, seconds: float = STATEMENT_SECONDS) -> list[Row]:
         """Runs one statement and returns its rows; timestamps and dates are texts, all in UTC.
@@ -100,7 +103,7 @@ class Spark:
         except OSError:
             line = b""
         if not line:
-            said = tail(self.log)
+            said = tail(self._log)
             self.stop()
             raise StackError(f"Spark gave no answer within {seconds:.0f} s, or ended; end of its log:\n{said}")
         answer = json.loads(line)
@@ -109,7 +112,7 @@ class Spark:
         return answer["rows"]
 
     def stop(self) -> None:
-        """Ends the session: it goes when its input ends, at the latest when it is killed."""
+        """Ends the session, when its input ends or at the latest when it is killed, and deletes its folder."""
         process, self._process = self._process, None
         if process is None:
             return
@@ -121,6 +124,7 @@ class Spark:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+        shutil.rmtree(self._work, ignore_errors=True)
 
     def __enter__(self) -> Self:
         """Starts the session."""
@@ -128,9 +132,8 @@ class Spark:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        """Ends the session and deletes its folder."""
+        """Ends the session."""
         self.stop()
-        self._folder.cleanup()
 
 
 def _line(process: subprocess.Popen[bytes], seconds: float) -> bytes:

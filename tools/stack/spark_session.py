@@ -1,6 +1,6 @@
 """The process behind `tools.stack.spark`: reads requests as lines of JSON, answers each with a line.
 
-Runs with nothing but pyspark on the path. First request: folders and catalog settings; then statements. Ends with its
+Runs with nothing but pyspark on the path. First request: the session's settings; then statements. Ends with its
 input. Secrets come by that way because the JVM's command line, which has all settings of the builder, can be read by all.
 """
 
@@ -13,17 +13,16 @@ CATALOG = "lake"
 EXTENSIONS = "org.apache.iceberg.spark.extensions.IcebergSparkSessionExtensions"
 
 
-def _session(folders: dict[str, str], catalog: dict[str, str]) -> Any:  # noqa: ANN401 - pyspark is not in the environment
+def _session(jars: str, work: str, catalog: dict[str, str]) -> Any:  # noqa: ANN401 - pyspark is not in the environment
     from pyspark.sql import SparkSession  # type: ignore[import-not-found]
 
-    work = folders["work"]
     settings = {
         "spark.driver.memory": "1g",
         # A session lives for seconds: the quick compiler, and no code made per query.
         "spark.driver.extraJavaOptions": f"-XX:+UseSerialGC -XX:TieredStopAtLevel=1 -Djava.io.tmpdir={work}",
         "spark.sql.codegen.wholeStage": "false",
         "spark.sql.codegen.factoryMode": "NO_CODEGEN",
-        "spark.driver.extraClassPath": f"{folders['jars']}/*",
+        "spark.driver.extraClassPath": f"{jars}/*",
         "spark.driver.bindAddress": "127.0.0.1",
         "spark.driver.host": "127.0.0.1",
         "spark.local.dir": work,
@@ -60,7 +59,7 @@ def main() -> None:
         request = json.loads(line)
         try:
             if session is None:
-                session = _session(request["folders"], request["catalog"])
+                session = _session(**request)
                 rows: list[dict[str, Any]] = []
             else:
                 rows = [row.asDict(recursive=True) for row in session.sql(request["sql"]).collect()]
