@@ -8,6 +8,7 @@ use streamify_lake::read::ReadError;
 use streamify_lake::scan::increment::IncrementError;
 use streamify_lake::{FileError, LakeError};
 use streamify_pipes::PipesError;
+use streamify_process::ProcessError;
 use streamify_runtime::{ExitCode, RuntimeError};
 
 /// Why a job failed.
@@ -50,6 +51,19 @@ pub enum BatchError {
         /// Why.
         #[source]
         source: CatalogError,
+    },
+    /// The tables cannot be listed.
+    #[error("failed to list the tables")]
+    Tables {
+        /// Why.
+        #[source]
+        source: CatalogError,
+    },
+    /// A defect of ours.
+    #[error("a defect in streamify ended the job: {message}")]
+    Panicked {
+        /// What the panic said.
+        message: String,
     },
     /// The lake cannot be used.
     #[error(transparent)]
@@ -112,6 +126,9 @@ impl BatchError {
             }
             Self::Commit(error) => return error.hint().map(str::to_owned),
             Self::Increment(error) => return error.hint().map(str::to_owned),
+            Self::Panicked { .. } => {
+                "nothing half-done is in the tables; please report it, with the log lines before it"
+            }
             Self::Overtaken { .. } => {
                 "other jobs write the same partitions; let them end, or raise `--max-restarts`"
             }
@@ -124,9 +141,20 @@ impl BatchError {
     pub fn exit_code(&self) -> ExitCode {
         match self {
             Self::Option { .. } | Self::LakeSettings(_) | Self::Contracts(_) => ExitCode::BadSettings,
+            Self::Runtime(RuntimeError::LogFilter { .. }) => ExitCode::BadSettings,
             Self::Commit(error) if error.needs_decision() => ExitCode::NeedsDecision,
             Self::Increment(error) if error.needs_decision() => ExitCode::NeedsDecision,
             _ => ExitCode::Failure,
         }
+    }
+}
+
+impl ProcessError for BatchError {
+    fn hint(&self) -> Option<String> {
+        self.hint()
+    }
+
+    fn exit_code(&self) -> ExitCode {
+        self.exit_code()
     }
 }

@@ -28,6 +28,7 @@ use crate::compact::{column_names, date, sort_columns};
 use crate::context::Context;
 use crate::error::BatchError;
 use crate::output::{FileNames, Output};
+use crate::registration;
 use crate::silver::{came_second, consume, discard};
 
 /// Name of the table.
@@ -151,10 +152,12 @@ async fn attempt(
     }
     let run = Run { context, sources: &sources, sessions: committer.table() };
     let commit = run.compute(&committer, full, changes, &mut report).await?;
+    let changes = commit.changes.clone();
     let written: Vec<String> = commit.files.iter().map(|file| file.file_path().to_owned()).collect();
     match committer.commit(commit).await {
         Ok(landing) => {
             report.snapshot_id = landing.snapshot_id;
+            registration::renew(context, committer.table(), &changes).await;
             info!(
                 table = TABLE,
                 sessions = report.rows_out,

@@ -11,6 +11,7 @@ use streamify_lake::protocol::Refusal;
 use streamify_lake::read::ReadError;
 use streamify_lake::{FileError, LakeError};
 use streamify_pipes::PipesError;
+use streamify_process::ProcessError;
 use streamify_runtime::{ExitCode, RuntimeError};
 
 use crate::kafka::{BackwardOffset, KafkaError, TopicPartition};
@@ -281,6 +282,16 @@ impl StreamError {
             _ => return None,
         };
         Some(text.to_owned())
+    }
+}
+
+impl ProcessError for StreamError {
+    fn hint(&self) -> Option<String> {
+        self.hint()
+    }
+
+    fn exit_code(&self) -> ExitCode {
+        self.exit_code()
     }
 }
 

@@ -23,7 +23,7 @@ pub mod history;
 pub mod keys;
 mod manifests;
 mod removal;
-mod retry;
+pub(crate) mod retry;
 mod rule;
 mod snapshot;
 

@@ -19,7 +19,7 @@ use parquet::arrow::arrow_writer::{ArrowWriter, ArrowWriterOptions};
 use parquet::errors::ParquetError;
 use parquet::file::metadata::{KeyValue, ParquetMetaData};
 
-use self::layout::Layout;
+pub use self::layout::Layout;
 pub use self::partition::FilePartition;
 use crate::catalog::LoadedTable;
 use crate::storage::PART_SIZE;

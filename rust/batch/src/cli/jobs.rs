@@ -1,0 +1,154 @@
+//! The jobs of the command line, and the library's jobs that they mean.
+
+use std::path::Path;
+
+use clap::{ArgAction, Args, Subcommand};
+
+use crate::compact::CompactOptions;
+use crate::days::Days;
+use crate::error::BatchError;
+use crate::jobs::Job;
+use crate::sessions::SessionsOptions;
+use crate::settings::contracts;
+use crate::silver::SilverOptions;
+
+/// A job and its options.
+#[derive(Clone, Debug, Subcommand)]
+pub enum JobArgs {
+    /// Takes what is new in bronze into silver: cleaned, typed, one row per event
+    Silver(SilverArgs),
+    /// Makes days of silver anew from all of bronze, in the place of what they hold
+    Rebuild(RebuildArgs),
+    /// Brings user sessions up to date with what is new in silver
+    Sessions(SessionsArgs),
+    /// Rewrites small data files into few large ones, sorted; the rows stay the same
+    Compact(CompactArgs),
+}
+
+/// Which tables.
+#[derive(Args, Clone, Debug)]
+pub struct Tables {
+    /// Tables, separated by commas or given again [default: all that suit the job]
+    #[arg(long, value_delimiter = ',', value_name = "TABLE,...")]
+    pub tables: Vec<String>,
+}
+
+/// What was done by others.
+#[derive(Args, Clone, Debug)]
+pub struct Accepted {
+    /// Snapshots of the table read in which another engine changed or removed rows, to be taken as they are: new rows are
+    /// read, rows made from removed ones stay
+    #[arg(
+        long = "accept-change",
+        value_delimiter = ',',
+        value_name = "SNAPSHOT,...",
+        help_heading = "Decisions"
+    )]
+    pub accepted: Vec<i64>,
+}
+
+/// Options of `silver`.
+#[derive(Args, Clone, Debug)]
+pub struct SilverArgs {
+    #[command(flatten)]
+    tables: Tables,
+
+    /// Read bronze from its beginning, whatever was consumed; rows that are there stay
+    #[arg(long, action = ArgAction::SetTrue, help_heading = "Decisions")]
+    reread: bool,
+
+    #[command(flatten)]
+    accepted: Accepted,
+}
+
+/// Options of `rebuild`.
+#[derive(Args, Clone, Debug)]
+pub struct RebuildArgs {
+    /// The days (UTC), e.g. `2026-02-23` or `2026-02-23..2026-02-25`, both included
+    #[arg(long, value_name = "DAYS")]
+    days: Days,
+
+    #[command(flatten)]
+    tables: Tables,
+}
+
+/// Options of `sessions`.
+#[derive(Args, Clone, Debug)]
+pub struct SessionsArgs {
+    /// Compute every session anew, whatever was consumed
+    #[arg(long, action = ArgAction::SetTrue)]
+    full: bool,
+
+    #[command(flatten)]
+    accepted: Accepted,
+}
+
+/// Options of `compact`.
+#[derive(Args, Clone, Debug)]
+pub struct CompactArgs {
+    #[command(flatten)]
+    tables: Tables,
+
+    /// Only these days (UTC), e.g. `2026-02-23` or `2026-02-23..2026-02-25`, both included [default: all]
+    #[arg(long, value_name = "DAYS")]
+    days: Option<Days>,
+
+    /// A file is small below this part of the table's target file size
+    #[arg(long, default_value_t = CompactOptions::default().small_below, value_name = "PART")]
+    small_below: f64,
+
+    /// A partition with fewer small files is left alone; at least 2
+    #[arg(long, default_value_t = CompactOptions::default().min_files, value_name = "COUNT")]
+    min_files: usize,
+
+    /// Only say what would be done
+    #[arg(long, action = ArgAction::SetTrue)]
+    dry_run: bool,
+}
+
+/// What is to be done.
+#[derive(Clone, Debug)]
+pub struct Order {
+    /// The job.
+    pub job: Job,
+    /// The tables; empty: all that suit it.
+    pub tables: Vec<String>,
+    /// Whether it only says what it would do.
+    pub dry_run: bool,
+}
+
+impl JobArgs {
+    /// What is to be done, with the contracts of a folder (`None`: the built-in ones).
+    ///
+    /// # Errors
+    /// [`BatchError::Option`]: a value that cannot be meant; [`BatchError::Contracts`].
+    pub fn order(self, folder: Option<&Path>) -> Result<Order, BatchError> {
+        let (job, tables, dry_run) = match self {
+            Self::Silver(args) => {
+                let accepted = args.accepted.accepted;
+                let options = SilverOptions { rebuild: None, reread: args.reread, accepted };
+                (Job::Silver(contracts(folder)?, options), args.tables.tables, false)
+            }
+            Self::Rebuild(args) => {
+                let options = SilverOptions { rebuild: Some(args.days.0), ..SilverOptions::default() };
+                (Job::Silver(contracts(folder)?, options), args.tables.tables, false)
+            }
+            Self::Sessions(args) => {
+                let options = SessionsOptions { full: args.full, accepted: args.accepted.accepted };
+                (Job::Sessions(contracts(folder)?, options), Vec::new(), false)
+            }
+            Self::Compact(args) => {
+                let options = CompactOptions {
+                    small_below: args.small_below,
+                    min_files: args.min_files,
+                    days: args.days.map(|days| days.0),
+                    dry_run: args.dry_run,
+                };
+                (Job::Compact(options), args.tables.tables, args.dry_run)
+            }
+        };
+        job.check()?;
+        let tables = tables.into_iter().filter(|table| !table.trim().is_empty()).collect();
+        Ok(Order { job, tables, dry_run })
+    }
+}
