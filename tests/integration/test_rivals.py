@@ -180,6 +180,14 @@ def spark_delete(lake: Lake, session: int) -> None:
     del lake.expected[session]
 
 
+def spark_delete_by_file(lake: Lake, session: int) -> None:
+    """Deletes merge-on-read: the row stays in its file, a delete file names it."""
+    table = in_spark(lake.table())
+    lake.spark.sql(f"ALTER TABLE {table} SET TBLPROPERTIES ('write.delete.mode' = 'merge-on-read')")
+    spark_delete(lake, session)
+    assert lake.spark.value(f"SELECT count(*) FROM {table}.delete_files") == 1
+
+
 def spark_merge(lake: Lake, session: int) -> None:
     lake.spark.sql(
         f"MERGE INTO {in_spark(lake.table())} t USING (SELECT {session}L AS id) s ON t.sessionId = s.id "
@@ -209,7 +217,15 @@ def expire(lake: Lake) -> None:
 
 Rival = Callable[[Lake, int], None]
 BY_PYICEBERG: list[Rival] = [pyiceberg_append, pyiceberg_overwrite, pyiceberg_delete]
-BY_SPARK: list[Rival] = [spark_insert, spark_delete, spark_merge, spark_rewrite, spark_manifests, spark_expiry]
+BY_SPARK: list[Rival] = [
+    spark_insert,
+    spark_delete,
+    spark_merge,
+    spark_rewrite,
+    spark_manifests,
+    spark_expiry,
+    spark_delete_by_file,
+]
 
 
 @pytest.mark.parametrize("rivals", [BY_PYICEBERG, BY_SPARK], ids=["PyIceberg", "Spark"])
@@ -235,6 +251,7 @@ def test_the_stream_goes_on_whatever_landed_first(lake: Lake, rivals: list[Rival
         (pyiceberg_delete, False),
         (spark_insert, True),
         (spark_delete, False),
+        (spark_delete_by_file, False),
         (spark_rewrite, False),
         (spark_manifests, True),
         (spark_expiry, True),
@@ -330,7 +347,7 @@ def test_rivals_that_lose_the_race_to_us_retry_or_say_so(lake: Lake) -> None:
 
         assert lake.rows() == lake.expected, rival.__name__
     lake.land(1)
-    with pytest.raises(SparkError, match="Missing required files to delete"):
+    with pytest.raises(SparkError, match="conflicted with another concurrent Iceberg operation"):
         lake.between(lambda: spark_rewrite(lake, 0), lambda: compacted(lake))
 
     assert lake.rows() == lake.expected
