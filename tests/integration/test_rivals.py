@@ -29,6 +29,7 @@ from tools.stack.spark import Spark, SparkError
 pytestmark = pytest.mark.integration
 
 SILVER = f"silver_{TOPIC}"
+SESSIONS = "silver_user_sessions"
 #: Longest time that a commit is held; no test waits for it.
 HOLD_SECONDS = 120
 T = TypeVar("T")
@@ -104,6 +105,11 @@ class Lake:
         """How often each session id is in a table."""
         column = "sessionId" if name == TABLE else "session_id"
         return Counter(self.table(name).scan(selected_fields=(column,)).to_arrow()[column].to_pylist())
+
+    def sessions(self) -> Counter[int]:
+        """How often each producer session is in the sessions."""
+        lists = self.table(SESSIONS).scan(selected_fields=("session_ids",)).to_arrow()["session_ids"].to_pylist()
+        return Counter(session for sessions in lists for session in sessions)
 
     def call(self, procedure: str, name: str = TABLE, **arguments: str) -> list[dict[str, object]]:
         """Calls one of Spark's procedures on a table."""
@@ -209,10 +215,10 @@ def spark_expiry(lake: Lake, session: int) -> None:
     expire(lake)
 
 
-def expire(lake: Lake) -> None:
-    """Spark expires everything but the head of bronze."""
-    lake.call("expire_snapshots", older_than="TIMESTAMP '2100-01-01 00:00:00'", retain_last="1")
-    assert len(lake.table().snapshots()) == 1
+def expire(lake: Lake, name: str = TABLE) -> None:
+    """Spark expires everything but the head of a table."""
+    lake.call("expire_snapshots", name, older_than="TIMESTAMP '2100-01-01 00:00:00'", retain_last="1")
+    assert len(lake.table(name).snapshots()) == 1
 
 
 Rival = Callable[[Lake, int], None]
@@ -337,6 +343,43 @@ def test_between_two_runs_silver_passes_over_compactions_and_expiries_and_asks_a
     assert lake.rows(SILVER) == events
     assert lake.rows() == lake.expected
     assert lake.silver().report["rows_in"] == 0
+
+
+def test_sessions_pass_over_compactions_of_silver_and_ask_about_changes_and_expiry(lake: Lake) -> None:
+    def up_to_date() -> Done:
+        lake.land(3)
+        assert lake.silver().code == 0
+        return lake.batch("sessions")
+
+    assert up_to_date().code == 0
+    lake.call("rewrite_data_files", SILVER, options="map('rewrite-all', 'true')")
+
+    after_compaction = up_to_date()
+
+    assert (after_compaction.code, after_compaction.report["rows_in"]) == (0, {SILVER: 3}), after_compaction.log
+    assert lake.sessions() == lake.expected
+    lake.spark.sql(f"UPDATE {in_spark(lake.table(SILVER))} SET city = 'Elsewhere' WHERE session_id = 1")
+    foreign = lake.table(SILVER).current_snapshot()
+    assert foreign is not None
+
+    refused = up_to_date()
+
+    assert refused.code == 3
+    assert f"another engine changed rows of table `{SILVER}`: snapshot {foreign.snapshot_id}" in refused.log
+    accepted = lake.batch("sessions", "--accept-change", foreign.snapshot_id)
+    assert accepted.code == 0, accepted.log
+    assert lake.sessions() == lake.expected
+    lake.land(1)
+    assert lake.silver().code == 0
+    expire(lake, SILVER)
+
+    expired = lake.batch("sessions")
+
+    assert expired.code == 3
+    assert f"of table `{SILVER}`, which was read last, has expired" in expired.log
+    anew = lake.batch("sessions", "--full")
+    assert anew.code == 0, anew.log
+    assert lake.sessions() == lake.expected
 
 
 def test_rivals_that_lose_the_race_to_us_retry_or_say_so(lake: Lake) -> None:
