@@ -12,8 +12,29 @@ in the child.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from datetime import date
+from datetime import date, timedelta
 from typing import Any, final
+
+__all__ = [
+    "CancelToken",
+    "CancelledError",
+    "CommitError",
+    "NeedsDecisionError",
+    "Progress",
+    "Scan",
+    "Schema",
+    "SettingsError",
+    "StreamifyError",
+    "TableError",
+    "UnavailableError",
+    "compact",
+    "expire",
+    "remove_orphans",
+    "scan",
+    "sessions",
+    "silver",
+    "version",
+]
 
 def version() -> str:
     """Returns the version of the Rust side; it equals the version of the Python package."""
@@ -188,6 +209,87 @@ def compact(
         UnavailableError: catalog or store do not answer.
         CommitError: a commit did not land.
         NeedsDecisionError: the table's state needs a decision.
+        CancelledError: `cancel` was cancelled.
+    """
+
+def expire(
+    table: str,
+    *,
+    older_than: timedelta | None = None,
+    keep: int | None = None,
+    refs_older_than: timedelta | None = None,
+    stale_after: timedelta | None = None,
+    ignore_stale: bool = False,
+    dry_run: bool = False,
+    env: Mapping[str, str] | None = None,
+    progress: Callable[[Progress], object] | None = None,
+    cancel: CancelToken | None = None,
+) -> dict[str, Any]:
+    """Removes old snapshots of `table`, and the files that only they needed. What a registered reader still needs stays.
+
+    Args:
+        table: name of the table, without its namespace.
+        older_than: younger snapshots stay; the table's `history.expire.max-snapshot-age-ms`, else 5 days, if `None`.
+        keep: so many snapshots of each branch stay at least; the table's `history.expire.min-snapshots-to-keep`, else 1,
+            if `None`.
+        refs_older_than: older tags and branches go, unless they say it themselves; the table's
+            `history.expire.max-ref-age-ms`, else they stay, if `None`.
+        stale_after: after how long without a word a registered reader is called stale; 30 days if `None`.
+        ignore_stale: pass over stale readers; if they come back they have to read everything anew.
+        dry_run: only say what would be done.
+        env: variables over those of `os.environ`.
+        progress: is called now and then, on the calling thread; what it raises ends the call.
+        cancel: ends the call.
+
+    Returns:
+        The report: `table`, `dry_run`, `snapshots_before`, `snapshots_after`, `removed` (ids), `refs_removed`, `kept` (snapshots
+        by reason), `consumers` (by name), `deleted` (files and bytes by kind), `outside` (files left alone because they lie
+        outside the table's folders), `attempts`.
+
+    Raises:
+        SettingsError: an argument or a variable cannot be meant, or the table forbids it (`gc.enabled`, a property that is no
+            number, folders shared with another table).
+        TableError: the table does not exist or cannot be read.
+        UnavailableError: catalog or store do not answer.
+        CommitError: the catalog did not take the change.
+        CancelledError: `cancel` was cancelled.
+    """
+
+def remove_orphans(
+    table: str,
+    *,
+    older_than: timedelta | None = None,
+    force: bool = False,
+    stale_after: timedelta | None = None,
+    ignore_stale: bool = False,
+    dry_run: bool = False,
+    env: Mapping[str, str] | None = None,
+    progress: Callable[[Progress], object] | None = None,
+    cancel: CancelToken | None = None,
+) -> dict[str, Any]:
+    """Deletes files in the folders of `table` that no snapshot knows: what killed writers left behind.
+
+    Args:
+        table: name of the table, without its namespace.
+        older_than: younger files are left alone, because a writer may be about to commit them; 3 days if `None`, at least 1 hour.
+        force: allow less than an hour; only where surely nobody writes.
+        stale_after: after how long without a word a registered reader is called stale; 30 days if `None`.
+        ignore_stale: pass over stale readers, so that files which only they need are orphans.
+        dry_run: only say what would be deleted.
+        env: variables over those of `os.environ`.
+        progress: is called now and then, on the calling thread; what it raises ends the call.
+        cancel: ends the call.
+
+    Returns:
+        The report: `table`, `dry_run`, `folders` (listed), `listed`, `young`, `protected` and `alike` (files left alone) as
+        `files` and `bytes`, `orphans` (the same by kind), `sample` (the first hundred).
+
+    Raises:
+        SettingsError: an argument or a variable cannot be meant, or the table forbids it (`gc.enabled`, a property that is no
+            number, folders shared with another table).
+        TableError: the table does not exist or cannot be read.
+        UnavailableError: catalog or store do not answer.
+        CommitError: the catalog did not take the change.
         CancelledError: `cancel` was cancelled.
     """
 

@@ -11,7 +11,7 @@ from pyiceberg.catalog.sql import SqlCatalog
 from pyiceberg.partitioning import PartitionField, PartitionSpec
 from pyiceberg.schema import Schema
 from pyiceberg.table import Table
-from pyiceberg.transforms import DayTransform
+from pyiceberg.transforms import IdentityTransform
 from pyiceberg.types import BooleanType, DateType, DoubleType, IntegerType, LongType, NestedField, StringType, TimestamptzType
 
 FIRST_DAY = datetime(2026, 2, 23, tzinfo=UTC)
@@ -41,7 +41,7 @@ class LocalLake:
 
     def create(self, name: str) -> Table:
         """An empty table, partitioned by day."""
-        spec = PartitionSpec(PartitionField(source_id=1, field_id=1000, transform=DayTransform(), name="event_ts_day"))
+        spec = PartitionSpec(PartitionField(source_id=2, field_id=1000, transform=IdentityTransform(), name="event_date"))
         return self.catalog.create_table(f"streamify.{name}", SCHEMA, partition_spec=spec, properties={"format-version": "2"})
 
     def table(self, name: str) -> Table:

@@ -71,7 +71,7 @@ def test_other_days_are_left_alone(lake, small_files, days):
     report = _native.compact("t", days=days)
 
     assert report["partitions"] == 1
-    assert files_by_day(lake.table("t")).count("{'event_ts_day': datetime.date(2026, 2, 24)}") == 1
+    assert files_by_day(lake.table("t")).count("{'event_date': datetime.date(2026, 2, 24)}") == 1
     assert len(files_by_day(lake.table("t"))) == 6
 
 

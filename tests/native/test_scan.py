@@ -18,9 +18,12 @@ def test_pyarrow_reads_the_rows_and_types_that_pyiceberg_reads(lake, small_files
 
     table = pa.table(_native.scan("t"))
 
-    assert table.schema.remove_metadata().equals(lake.table("t").schema().as_arrow().remove_metadata()) or [
-        (field.name, field.type) for field in table.schema
-    ] == [(field.name, field.type) for field in COLUMNS]
+    # PyIceberg reads texts with wide offsets.
+    expected = [
+        (field.name, pa.string() if field.type == pa.large_string() else field.type, field.nullable)
+        for field in lake.table("t").schema().as_arrow()
+    ]
+    assert [(field.name, field.type, field.nullable) for field in table.schema] == expected
     assert in_order(table) == lake.rows("t")
 
 

@@ -153,7 +153,7 @@ Exit codes:
   0  done
   1  failure, or stopped before the end; nothing is lost, running again does what is left
   2  bad settings
-  3  needs a decision (a table that was rolled back, made anew, or changed by another engine): running again alone does not help";
+  3  needs a decision (a table was rolled back, made anew, or changed by others): running again does not help";
 
 #[cfg(test)]
 mod tests;

@@ -2,6 +2,7 @@
 
 use arrow::error::ArrowError;
 use streamify_core::contract::ContractError;
+use streamify_lake::care::CareError;
 use streamify_lake::catalog::CatalogError;
 use streamify_lake::commit::CommitError;
 use streamify_lake::read::ReadError;
@@ -80,6 +81,9 @@ pub enum BatchError {
     /// A commit did not land.
     #[error(transparent)]
     Commit(#[from] CommitError),
+    /// A table could not be cared for.
+    #[error(transparent)]
+    Care(#[from] CareError),
     /// Rows are not as they must be.
     #[error("rows of table `{table}` cannot be used")]
     Rows {
@@ -126,6 +130,7 @@ impl BatchError {
             }
             Self::Commit(error) => return error.hint().map(str::to_owned),
             Self::Increment(error) => return error.hint().map(str::to_owned),
+            Self::Care(error) => return error.hint().map(str::to_owned),
             Self::Panicked { .. } => {
                 "nothing half-done is in the tables; please report it, with the log lines before it"
             }
@@ -141,7 +146,9 @@ impl BatchError {
     pub fn exit_code(&self) -> ExitCode {
         match self {
             Self::Option { .. } | Self::LakeSettings(_) | Self::Contracts(_) => ExitCode::BadSettings,
-            Self::Runtime(RuntimeError::LogFilter { .. }) => ExitCode::BadSettings,
+            Self::Runtime(RuntimeError::LogFilter { .. }) | Self::Care(CareError::Refused { .. }) => {
+                ExitCode::BadSettings
+            }
             Self::Commit(error) if error.needs_decision() => ExitCode::NeedsDecision,
             Self::Increment(error) if error.needs_decision() => ExitCode::NeedsDecision,
             _ => ExitCode::Failure,

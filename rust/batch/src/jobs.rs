@@ -5,6 +5,8 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde_json::{Map, Value};
 use streamify_core::contract::Contract;
+use streamify_lake::care::expire::{self, ExpireOptions};
+use streamify_lake::care::orphans::{self, OrphanOptions};
 
 use crate::compact::{self, CompactOptions};
 use crate::context::Context;
@@ -24,6 +26,10 @@ pub enum Job {
     Sessions(Contracts, SessionsOptions),
     /// Rewrites small files into large ones.
     Compact(CompactOptions),
+    /// Removes old snapshots and the files that only they needed.
+    Expire(ExpireOptions),
+    /// Deletes files that no snapshot knows.
+    RemoveOrphans(OrphanOptions),
 }
 
 /// What a job did to one table.
@@ -44,6 +50,8 @@ impl Job {
             Self::Silver(..) => "silver",
             Self::Sessions(..) => "sessions",
             Self::Compact(_) => "compact",
+            Self::Expire(_) => "expire",
+            Self::RemoveOrphans(_) => "remove-orphans",
         }
     }
 
@@ -81,7 +89,7 @@ impl Job {
                 Ok(with_bronze.into_iter().map(|contract| contract.silver.table.clone()).collect())
             }
             Self::Sessions(..) => Ok(vec![sessions::TABLE.to_owned()]),
-            Self::Compact(_) => existing().await,
+            Self::Compact(_) | Self::Expire(_) | Self::RemoveOrphans(_) => existing().await,
         }
     }
 
@@ -104,6 +112,21 @@ impl Job {
                 &format!("sessions are in `{}` only, not in `{table}`", sessions::TABLE),
             )),
             Self::Compact(options) => Ok(table_report(table, &compact::run(context, table, options).await?)),
+            Self::Expire(options) => {
+                let options = ExpireOptions { commit: context.commit.clone(), ..options.clone() };
+                context.check()?;
+                context.tell(format!("expiring snapshots of {table}"), 0, 1, 0);
+                let report = expire::expire(context.lake.catalog(), table, &options).await?;
+                context.tell(format!("expired snapshots of {table}"), 1, 1, 0);
+                Ok(table_report(table, &report))
+            }
+            Self::RemoveOrphans(options) => {
+                context.check()?;
+                context.tell(format!("looking for orphans of {table}"), 0, 1, 0);
+                let report = orphans::remove(context.lake.catalog(), table, options, &|_| false).await?;
+                context.tell(format!("looked for orphans of {table}"), 1, 1, 0);
+                Ok(table_report(table, &report))
+            }
         }
     }
 }

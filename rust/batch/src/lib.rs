@@ -14,6 +14,7 @@ pub mod context;
 pub mod days;
 pub mod error;
 pub mod jobs;
+pub mod manifests;
 pub mod output;
 pub mod progress;
 mod registration;

@@ -62,18 +62,19 @@ async fn tables(
     done: &mut Vec<TableReport>,
 ) -> Result<(), BatchError> {
     let lake = lake_settings(frame)?;
-    let context = stoppable(stop.clone(), frame.settings().open(lake)).await?;
+    let settings = frame.settings();
+    let context = stoppable(stop.clone(), move || settings.open(lake)).await?;
     let context = Context { cancel: stop.clone(), listener: listener(watched), ..context };
     let tables = match order.tables.as_slice() {
         [] => {
             let (context, job) = (context.clone(), order.job.clone());
-            stoppable(stop.clone(), async move { job.suitable(&context).await }).await?
+            stoppable(stop.clone(), async move || job.suitable(&context).await).await?
         }
         tables => tables.to_vec(),
     };
     for table in tables {
         let (context, job) = (context.clone(), order.job.clone());
-        done.push(stoppable(stop.clone(), async move { job.run(&context, &table).await }).await?);
+        done.push(stoppable(stop.clone(), async move || job.run(&context, &table).await).await?);
     }
     Ok(())
 }

@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::time::Duration;
 
+use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::BatchError;
@@ -10,48 +11,55 @@ use crate::error::BatchError;
 /// How long a job that was asked to stop may take to end by itself; then it is left behind.
 pub const STOP_LIMIT: Duration = Duration::from_millis(1_500);
 
-/// Runs `job` on a task of its own. When `cancel` is cancelled the job has [`STOP_LIMIT`] to end by itself (it looks at the
-/// token at every batch of rows); then it is dropped where it waits. That is as a kill would be: a commit in the making
-/// either lands or does not, and its files are left to the orphan removal.
+/// How much longer is waited for a job that is in the middle of computing and cannot be dropped before its next wait.
+const GRACE: Duration = Duration::from_millis(200);
+
+/// Runs `job` on a thread of its own, where it may compute for long and need not be `Send`. When `cancel` is cancelled the
+/// job has [`STOP_LIMIT`] to end by itself (it looks at the token at every batch of rows); then it is dropped where it
+/// waits. That is as a kill would be: a commit in the making either lands or does not, and its files are left to the orphan
+/// removal.
 ///
 /// # Errors
 /// Those of the job; [`BatchError::Cancelled`] if it was dropped; [`BatchError::Panicked`] if it panicked.
-///
-/// # Cancel safety
-/// Dropped before its end, the job is aborted at its next wait.
-pub async fn stoppable<T: Send + 'static>(
+pub async fn stoppable<T, F>(
     cancel: CancellationToken,
-    job: impl Future<Output = Result<T, BatchError>> + Send + 'static,
-) -> Result<T, BatchError> {
-    let mut task = AbortOnDrop(tokio::spawn(job));
-    let late = async {
-        cancel.cancelled().await;
-        tokio::time::sleep(STOP_LIMIT).await;
-    };
+    job: impl FnOnce() -> F + Send + 'static,
+) -> Result<T, BatchError>
+where
+    T: Send + 'static,
+    F: Future<Output = Result<T, BatchError>>,
+{
+    let stop = cancel.clone();
+    let work = tokio::task::spawn_blocking(move || {
+        Handle::current().block_on(async {
+            tokio::select! {
+                biased;
+                result = job() => result,
+                () = after(&stop, STOP_LIMIT) => Err(BatchError::Cancelled),
+            }
+        })
+    });
     tokio::select! {
-        ended = &mut task.0 => match ended {
+        ended = work => match ended {
             Ok(result) => result,
             Err(error) => match error.try_into_panic() {
                 Ok(payload) => Err(BatchError::Panicked { message: panic_message(payload.as_ref()) }),
                 Err(_) => Err(BatchError::Cancelled),
             },
         },
-        () = late => Err(BatchError::Cancelled),
+        () = after(&cancel, STOP_LIMIT + GRACE) => Err(BatchError::Cancelled),
     }
+}
+
+async fn after(cancel: &CancellationToken, limit: Duration) {
+    cancel.cancelled().await;
+    tokio::time::sleep(limit).await;
 }
 
 /// What a panic said.
 pub fn panic_message(payload: &(dyn std::any::Any + Send)) -> String {
     let text = payload.downcast_ref::<&str>().map(|text| (*text).to_owned());
     text.or_else(|| payload.downcast_ref::<String>().cloned()).unwrap_or_else(|| "(no message)".to_owned())
-}
-
-struct AbortOnDrop<T>(tokio::task::JoinHandle<T>);
-
-impl<T> Drop for AbortOnDrop<T> {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
 }
 
 #[cfg(test)]
@@ -66,7 +74,7 @@ mod tests {
         cancel.cancel();
         let started = Instant::now();
 
-        let result = stoppable(cancel, std::future::pending::<Result<(), BatchError>>()).await;
+        let result = stoppable(cancel, std::future::pending::<Result<(), BatchError>>).await;
 
         assert!(matches!(result, Err(BatchError::Cancelled)));
         assert!(started.elapsed() < Duration::from_secs(30));
@@ -77,7 +85,7 @@ mod tests {
         let cancel = CancellationToken::new();
         cancel.cancel();
 
-        assert_eq!(stoppable(cancel, async { Ok(7) }).await.unwrap(), 7);
+        assert_eq!(stoppable(cancel, async || Ok(7)).await.unwrap(), 7);
     }
 
     #[tokio::test]
@@ -86,7 +94,7 @@ mod tests {
             std::panic::panic_any("no such row".to_owned())
         }
 
-        let error = stoppable(CancellationToken::new(), job()).await.unwrap_err();
+        let error = stoppable(CancellationToken::new(), job).await.unwrap_err();
 
         assert_eq!(error.to_string(), "a defect in streamify ended the job: no such row");
     }

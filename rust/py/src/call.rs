@@ -131,11 +131,11 @@ pub struct Watch {
 pub fn run<T, F>(
     py: Python<'_>,
     watch: Watch,
-    work: impl FnOnce(CancellationToken, Listener) -> F,
+    work: impl FnOnce(CancellationToken, Listener) -> F + Send + 'static,
 ) -> PyResult<T>
 where
     T: Send + 'static,
-    F: Future<Output = Result<T, BatchError>> + Send + 'static,
+    F: Future<Output = Result<T, BatchError>>,
 {
     let runtime = runtime()?;
     // A signal ends this call only, not those that share the caller's token.
@@ -144,10 +144,9 @@ where
     let told = Arc::clone(&mailbox);
     let listener: Listener =
         Arc::new(move |progress| told.put(|content| content.progress = Some(progress.clone())));
-    let job = stoppable(cancel.clone(), work(cancel.clone(), listener));
-    let ended = Arc::clone(&mailbox);
+    let (ended, token) = (Arc::clone(&mailbox), cancel.clone());
     runtime.spawn(async move {
-        let end = job.await;
+        let end = stoppable(token.clone(), move || work(token, listener)).await;
         ended.put(|content| content.end = Some(end));
     });
     let stop = cancel.drop_guard();

@@ -7,6 +7,7 @@ use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
 use streamify_batch::BatchError;
 use streamify_batch::stop::panic_message;
+use streamify_lake::care::CareError;
 use streamify_runtime::{ExitCode, report};
 
 create_exception!(dagster_project._native, StreamifyError, PyException, "What the Rust side fails with.");
@@ -61,11 +62,14 @@ pub fn raised(py: Python<'_>, error: &BatchError) -> PyErr {
         BatchError::Cancelled => CancelledError::new_err(text),
         _ if error.exit_code() == ExitCode::NeedsDecision => NeedsDecisionError::new_err(text),
         _ if error.exit_code() == ExitCode::BadSettings => SettingsError::new_err(text),
+        BatchError::Care(error) if error.is_retryable() => UnavailableError::new_err(text),
+        BatchError::Care(CareError::NotCommitted { .. }) => CommitError::new_err(text),
         BatchError::Lake(error) if error.is_retryable() => UnavailableError::new_err(text),
         BatchError::Catalog { source, .. } | BatchError::Tables { source } if source.is_retryable() => {
             UnavailableError::new_err(text)
         }
         BatchError::Lake(_)
+        | BatchError::Care(_)
         | BatchError::Catalog { .. }
         | BatchError::Tables { .. }
         | BatchError::TableMissing { .. }

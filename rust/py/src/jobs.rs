@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use pyo3::prelude::*;
 use streamify_batch::compact::CompactOptions;
@@ -13,6 +14,8 @@ use streamify_batch::settings::contracts;
 use streamify_batch::silver::SilverOptions;
 use streamify_batch::{Job, Settings};
 use streamify_lake::LakeSettings;
+use streamify_lake::care::expire::ExpireOptions;
+use streamify_lake::care::orphans::OrphanOptions;
 
 use crate::call::{CancelToken, Watch, guarded, run};
 use crate::environment::{Environment, Size};
@@ -79,7 +82,7 @@ impl Shared {
     fn run(self, py: Python<'_>, job: Job, table: String) -> PyResult<Py<PyAny>> {
         job.check().map_err(|error| raised(py, &error))?;
         let Self { settings, lake, watch, .. } = self;
-        let report = run(py, watch, |cancel, listener| async move {
+        let report = run(py, watch, move |cancel, listener| async move {
             let context = Context { cancel, listener, ..settings.open(lake).await? };
             job.run(&context, &table).await
         })?;
@@ -157,5 +160,68 @@ pub fn compact(
         let days = days.map(|days| days.days("days")).transpose()?;
         let options = CompactOptions { small_below, min_files, days, dry_run };
         shared.run(py, Job::Compact(options), table)
+    })
+}
+
+/// Removes old snapshots of `table`, and the files that only they needed.
+#[pyfunction]
+#[pyo3(signature = (table, *, older_than=None, keep=None, refs_older_than=None, stale_after=None, ignore_stale=false, dry_run=false, env=None, progress=None, cancel=None))]
+#[allow(clippy::too_many_arguments, reason = "keyword arguments of Python")]
+pub fn expire(
+    py: Python<'_>,
+    table: String,
+    older_than: Option<Duration>,
+    keep: Option<usize>,
+    refs_older_than: Option<Duration>,
+    stale_after: Option<Duration>,
+    ignore_stale: bool,
+    dry_run: bool,
+    env: Option<Bound<'_, PyAny>>,
+    progress: Option<Py<PyAny>>,
+    cancel: Option<Py<CancelToken>>,
+) -> PyResult<Py<PyAny>> {
+    guarded(py, || {
+        let shared = Shared::new(py, env.as_ref(), None, progress, cancel)?;
+        let options = ExpireOptions {
+            min_snapshots: keep,
+            max_age: older_than,
+            max_ref_age: refs_older_than,
+            stale_after: stale_after.unwrap_or(ExpireOptions::default().stale_after),
+            ignore_stale,
+            dry_run,
+            ..ExpireOptions::default()
+        };
+        shared.run(py, Job::Expire(options), table)
+    })
+}
+
+/// Deletes files in the folders of `table` that no snapshot knows.
+#[pyfunction]
+#[pyo3(signature = (table, *, older_than=None, force=false, stale_after=None, ignore_stale=false, dry_run=false, env=None, progress=None, cancel=None))]
+#[allow(clippy::too_many_arguments, reason = "keyword arguments of Python")]
+pub fn remove_orphans(
+    py: Python<'_>,
+    table: String,
+    older_than: Option<Duration>,
+    force: bool,
+    stale_after: Option<Duration>,
+    ignore_stale: bool,
+    dry_run: bool,
+    env: Option<Bound<'_, PyAny>>,
+    progress: Option<Py<PyAny>>,
+    cancel: Option<Py<CancelToken>>,
+) -> PyResult<Py<PyAny>> {
+    guarded(py, || {
+        let shared = Shared::new(py, env.as_ref(), None, progress, cancel)?;
+        let default = OrphanOptions::default();
+        let options = OrphanOptions {
+            grace: older_than.unwrap_or(default.grace),
+            force,
+            delete: !dry_run,
+            stale_after: stale_after.unwrap_or(default.stale_after),
+            ignore_stale,
+            ..default
+        };
+        shared.run(py, Job::RemoveOrphans(options), table)
     })
 }

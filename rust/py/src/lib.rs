@@ -32,7 +32,7 @@ mod _native {
         UnavailableError,
     };
     #[pymodule_export]
-    use super::jobs::{compact, sessions, silver};
+    use super::jobs::{compact, expire, remove_orphans, sessions, silver};
     #[pymodule_export]
     use super::scan::{Scan, Schema, scan};
 

@@ -44,7 +44,7 @@ pub fn runtime() -> PyResult<&'static Runtime> {
             // SAFETY: `made` was never shared.
             let unused = unsafe { Box::from_raw(made) };
             unused.runtime.shutdown_background();
-            runtime()
+            self::runtime()
         }
     }
 }

@@ -7,7 +7,7 @@ mod stream;
 
 use std::sync::Arc;
 
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{DataType, FieldRef, Schema as ArrowSchema, SchemaRef};
 use arrow::ffi::FFI_ArrowSchema;
 use arrow::ffi_stream::FFI_ArrowArrayStream;
 use iceberg::arrow::schema_to_arrow_schema;
@@ -133,7 +133,7 @@ pub fn scan(
 ) -> PyResult<Scan> {
     guarded(py, || {
         let lake = Environment::now(py, env.as_ref())?.lake(py)?;
-        let table = run(py, Watch::default(), |_, _| async move {
+        let table = run(py, Watch::default(), move |_, _| async move {
             Settings::default().open(lake).await?.table(&table).await
         })?;
         let state = state(&table, snapshot)?;
@@ -185,6 +185,7 @@ fn state(table: &LoadedTable, snapshot: Option<SnapshotArgument>) -> PyResult<St
 /// The Arrow columns of the wanted ones.
 fn projected(schema: &TableSchema, columns: Option<&[String]>) -> PyResult<SchemaRef> {
     let all = schema_to_arrow_schema(schema).map_err(|error| TableError::new_err(error.to_string()))?;
+    let all = ArrowSchema::new(all.fields().iter().map(named_zone).collect::<Vec<_>>());
     let Some(columns) = columns else { return Ok(Arc::new(all)) };
     let mut indices = Vec::with_capacity(columns.len());
     for column in columns {
@@ -196,4 +197,15 @@ fn projected(schema: &TableSchema, columns: Option<&[String]>) -> PyResult<Schem
         indices.push(index);
     }
     all.project(&indices).map(Arc::new).map_err(|error| TableError::new_err(error.to_string()))
+}
+
+/// The zone of instants by the name that all readers know; `+00:00` is one more time zone to most of them.
+fn named_zone(field: &FieldRef) -> FieldRef {
+    match field.data_type() {
+        DataType::Timestamp(unit, Some(zone)) if zone.as_ref() == "+00:00" => {
+            let kind = DataType::Timestamp(*unit, Some("UTC".into()));
+            Arc::new(field.as_ref().clone().with_data_type(kind))
+        }
+        _ => Arc::clone(field),
+    }
 }

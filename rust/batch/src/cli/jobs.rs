@@ -1,8 +1,12 @@
 //! The jobs of the command line, and the library's jobs that they mean.
 
 use std::path::Path;
+use std::time::Duration;
 
 use clap::{ArgAction, Args, Subcommand};
+use streamify_lake::care::expire::ExpireOptions;
+use streamify_lake::care::orphans::OrphanOptions;
+use streamify_runtime::settings::parse_duration;
 
 use crate::compact::CompactOptions;
 use crate::days::Days;
@@ -23,6 +27,10 @@ pub enum JobArgs {
     Sessions(SessionsArgs),
     /// Rewrites small data files into few large ones, sorted; the rows stay the same
     Compact(CompactArgs),
+    /// Removes old snapshots, and the files that only they needed; those that a registered reader still needs stay
+    Expire(ExpireArgs),
+    /// Deletes files in the tables' folders that no snapshot knows: what killed writers left behind
+    RemoveOrphans(OrphanArgs),
 }
 
 /// Which tables.
@@ -106,6 +114,67 @@ pub struct CompactArgs {
     dry_run: bool,
 }
 
+/// Who reads the table incrementally.
+#[derive(Args, Clone, Debug)]
+pub struct Readers {
+    /// After how long without a word a registered reader is called stale
+    #[arg(long, value_parser = parse_duration, default_value = "30d", value_name = "TIME", help_heading = "Decisions")]
+    stale_after: Duration,
+
+    /// Pass over readers that are stale: if they come back they have to read everything anew
+    #[arg(long, action = ArgAction::SetTrue, help_heading = "Decisions")]
+    ignore_stale: bool,
+}
+
+/// Options of `expire`.
+#[derive(Args, Clone, Debug)]
+pub struct ExpireArgs {
+    #[command(flatten)]
+    tables: Tables,
+
+    /// Snapshots younger than this stay [default: the table's `history.expire.max-snapshot-age-ms`, else 5 days]
+    #[arg(long, value_parser = parse_duration, value_name = "TIME")]
+    older_than: Option<Duration>,
+
+    /// So many snapshots of each branch stay at least [default: the table's `history.expire.min-snapshots-to-keep`, else 1]
+    #[arg(long, value_name = "COUNT")]
+    keep: Option<usize>,
+
+    /// Tags and branches older than this go, unless they say it themselves [default: the table's
+    /// `history.expire.max-ref-age-ms`, else they stay]
+    #[arg(long, value_parser = parse_duration, value_name = "TIME")]
+    refs_older_than: Option<Duration>,
+
+    #[command(flatten)]
+    readers: Readers,
+
+    /// Only say what would be done
+    #[arg(long, action = ArgAction::SetTrue)]
+    dry_run: bool,
+}
+
+/// Options of `remove-orphans`.
+#[derive(Args, Clone, Debug)]
+pub struct OrphanArgs {
+    #[command(flatten)]
+    tables: Tables,
+
+    /// Files younger than this are left alone: a writer may be about to commit them; at least 1h
+    #[arg(long, value_parser = parse_duration, default_value = "3d", value_name = "TIME")]
+    older_than: Duration,
+
+    /// Allow less than 1h: only where surely nobody writes
+    #[arg(long, action = ArgAction::SetTrue, help_heading = "Decisions")]
+    force: bool,
+
+    #[command(flatten)]
+    readers: Readers,
+
+    /// Only say what would be deleted
+    #[arg(long, action = ArgAction::SetTrue)]
+    dry_run: bool,
+}
+
 /// What is to be done.
 #[derive(Clone, Debug)]
 pub struct Order {
@@ -145,6 +214,29 @@ impl JobArgs {
                     dry_run: args.dry_run,
                 };
                 (Job::Compact(options), args.tables.tables, args.dry_run)
+            }
+            Self::Expire(args) => {
+                let options = ExpireOptions {
+                    min_snapshots: args.keep,
+                    max_age: args.older_than,
+                    max_ref_age: args.refs_older_than,
+                    stale_after: args.readers.stale_after,
+                    ignore_stale: args.readers.ignore_stale,
+                    dry_run: args.dry_run,
+                    ..ExpireOptions::default()
+                };
+                (Job::Expire(options), args.tables.tables, args.dry_run)
+            }
+            Self::RemoveOrphans(args) => {
+                let options = OrphanOptions {
+                    grace: args.older_than,
+                    force: args.force,
+                    delete: !args.dry_run,
+                    stale_after: args.readers.stale_after,
+                    ignore_stale: args.readers.ignore_stale,
+                    ..OrphanOptions::default()
+                };
+                (Job::RemoveOrphans(options), args.tables.tables, args.dry_run)
             }
         };
         job.check()?;
