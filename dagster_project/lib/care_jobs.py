@@ -76,7 +76,8 @@ def _job(table: str, command: str, options: Mapping[str, object]) -> BatchJob:
     for name, value in given.items():
         args += [f"--{name.replace('_', '-')}", *([] if value is True else [_flag(value)])]
     function = command.replace("-", "_")
-    return BatchJob(table, args, function, {"table": table, **given}, is_dry_run=command == "remove-orphans" and "delete" not in given)
+    is_dry_run = command == "remove-orphans" and "delete" not in given
+    return BatchJob(table, args, function, {"table": table, **given}, is_dry_run=is_dry_run)
 
 
 def _flag(value: object) -> str:
