@@ -14,14 +14,14 @@ CARGO := cargo
 DENY := $(CACHE)/tools/bin/cargo-deny
 DENY_VERSION := 0.20.2
 
-# What `make prove` and `make bench` take: PART (bronze, generate), SIZE (small, full), SEED.
+# What `make prove` and `make bench` take: PART (bronze, generate, silver), SIZE (small, full), SEED.
 PART ?= bronze
 SIZE ?= full
 SEED ?= 7
 
 SYSTEM_PACKAGES := build-essential cmake pkg-config libssl-dev openssl zlib1g-dev python3-venv openjdk-17-jdk-headless maven
 
-.PHONY: help setup build demo demo-stop ui test test-rust test-python lint format bench prove stack-up stack-down clean
+.PHONY: help setup build demo demo-stop ui test test-rust test-python lint format wheel bench prove stack-up stack-down clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  \033[1m%-12s\033[0m %s\n", $$1, $$2}'
@@ -58,6 +58,10 @@ lint: setup $(DENY) ## formatting, clippy, ruff, mypy, licences and bans of depe
 	$(RUN) ruff format --check
 	$(RUN) ruff check
 	$(RUN) mypy
+	$(RUN) stubtest dagster_project._native
+
+wheel: setup ## build the Python package with its extension into dist/, for Python 3.11 and later
+	$(UV) build --wheel --quiet --out-dir dist
 
 format: ## rewrite sources in the house format
 	$(CARGO) fmt --all

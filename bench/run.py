@@ -1,4 +1,4 @@
-"""Measures the worker against real Kafka, MinIO and REST catalog, and prints the figures beside their goals.
+"""Measures worker and batch jobs against real Kafka, MinIO and REST catalog, and prints the figures beside their goals.
 
 User and system CPU are those of the worker process. Broker, store and catalog share the machine's cores with it, so wall
 times are those of the whole set. Single times on a shared machine vary by a quarter; compare within one run.
@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench import batch
 from bench.latency import latencies
 from bench.process import Cost, run
 from dagster_project.lib.paths import find_binary
@@ -177,6 +178,9 @@ def main() -> int:
         "topics": lambda: all_topics(bench),
         "live": lambda: first_commit_and_latency(bench),
         "commits": lambda: commits(bench),
+        "jobs-1GiB": lambda: batch.jobs(bench.data, bench.work, "1GiB"),
+        "jobs-128MB": lambda: batch.jobs(bench.data, bench.work, "128MB"),
+        "histories": lambda: batch.histories(bench.data, bench.work, bench.size),
     }
     claims: list[Claim] = []
     for name, measure in measurements.items():

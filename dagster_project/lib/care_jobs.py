@@ -50,7 +50,7 @@ def care_jobs(table: str, config: CareConfig) -> Sequence[BatchJob]:
         jobs.append(_job(table, "expire", {"older_than": older_than, "keep": config.expire_keep}))
     if config.orphans:
         older_than = timedelta(hours=config.orphans_older_than_hours)
-        jobs.append(_job(table, "remove-orphans", {"older_than": older_than, "dry_run": not config.delete_orphans}))
+        jobs.append(_job(table, "remove-orphans", {"older_than": older_than, "delete": config.delete_orphans}))
     return jobs
 
 
@@ -76,7 +76,8 @@ def _job(table: str, command: str, options: Mapping[str, object]) -> BatchJob:
     for name, value in given.items():
         args += [f"--{name.replace('_', '-')}", *([] if value is True else [_flag(value)])]
     function = command.replace("-", "_")
-    return BatchJob(table, args, function, {"table": table, **given}, is_dry_run="dry_run" in given)
+    is_dry_run = command == "remove-orphans" and "delete" not in given
+    return BatchJob(table, args, function, {"table": table, **given}, is_dry_run=is_dry_run)
 
 
 def _flag(value: object) -> str:

@@ -17,6 +17,7 @@ from pyiceberg.table import Table
 from dagster_project.lib.paths import find_binary
 from tools.prove.tables import end_offsets, open_catalog
 from tools.stack import Stack, StackOptions
+from tools.stack.spark import Spark
 
 TOPIC = "status_change_events"
 TABLE = f"bronze_{TOPIC}"
@@ -28,6 +29,27 @@ def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """A real broker."""
     with Stack(tmp_path_factory.mktemp("kafka"), StackOptions(only=("kafka",))) as stack:
         yield stack
+
+
+@pytest.fixture(scope="package")
+def lakehouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """An S3 store, and the REST catalog behind the strict gateway."""
+    with Stack(tmp_path_factory.mktemp("lakehouse"), StackOptions(only=("gateway",))) as stack:
+        yield stack
+
+
+@pytest.fixture(scope="package")
+def spark(lakehouse: Stack) -> Iterator[Spark]:
+    """A Spark session on that catalog."""
+    with Spark(lakehouse.environment()) as session:
+        yield session
+
+
+def drop_tables(lakehouse: Stack) -> None:
+    """Leaves an empty namespace to the next test."""
+    catalog = open_catalog(lakehouse.environment("maintenance"))
+    for table in catalog.list_tables("streamify"):
+        catalog.drop_table(table)
 
 
 def event(number: int, **changes: object) -> dict[str, object]:

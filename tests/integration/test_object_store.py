@@ -22,4 +22,4 @@ def test_the_lake_s_object_store_works_on_minio(tmp_path: Path) -> None:
         done = subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, check=False)
 
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "7 passed" in done.stdout
+    assert "8 passed" in done.stdout

@@ -2,6 +2,7 @@
 
 import http.client
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -63,6 +64,23 @@ def test_late_commit_lands_after_the_client_gave_up(
 
     assert "late" not in before
     wait_until(lambda: worker.properties(table).get("late") == "yes", "the late commit to land", 10)
+
+
+def test_a_held_commit_lands_after_what_came_while_it_was_held(
+    stack: Stack, worker: Any, table: str, wait_until: Callable[..., None]
+) -> None:
+    held = lambda: stack.gateway.control("GET", "counters")["counters"].get("fault.hold", 0)  # noqa: E731
+    before = held()
+    stack.gateway.control("POST", "faults", kind="hold", table=table, seconds=30)
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(worker.set_property, table, "last", "held")
+        wait_until(lambda: held() > before, "the commit to be held", 10)
+        second = worker.set_property(table, "last", "came first")
+        assert worker.properties(table)["last"] == "came first"
+        stack.gateway.control("DELETE", "holds")
+
+        assert (first.result(30).status, second.status) == (200, 200)
+    assert worker.properties(table)["last"] == "held"
 
 
 def test_commit_forwarded_twice_is_answered_with_a_conflict_although_it_landed(stack: Stack, worker: Any, table: str) -> None:

@@ -45,10 +45,10 @@ def test_care_compacts_then_expires_then_counts_orphans_and_deletes_none_unasked
     assert [job.args for job in jobs] == [
         ["compact", "--tables", "t", "--small-below", "0.75", "--min-files", "5"],
         ["expire", "--tables", "t"],
-        ["remove-orphans", "--tables", "t", "--older-than", "259200s", "--dry-run"],
+        ["remove-orphans", "--tables", "t", "--older-than", "259200s"],
     ]
     assert [job.function for job in jobs] == ["compact", "expire", "remove_orphans"]
-    assert jobs[2].arguments == {"table": "t", "older_than": timedelta(days=3), "dry_run": True}
+    assert jobs[2].arguments == {"table": "t", "older_than": timedelta(days=3)}
     assert [job.is_dry_run for job in jobs] == [False, False, True]
 
 
@@ -61,7 +61,7 @@ def test_care_by_its_settings():
 
     assert expire.args == ["expire", "--tables", "t", "--older-than", "1800s", "--keep", "3"]
     assert expire.arguments == {"table": "t", "older_than": timedelta(minutes=30), "keep": 3}
-    assert orphans.args == ["remove-orphans", "--tables", "t", "--older-than", "7200s"]
+    assert orphans.args == ["remove-orphans", "--tables", "t", "--older-than", "7200s", "--delete"]
     assert not orphans.is_dry_run
     assert care_jobs("t", CareConfig(compact=False, expire=False, orphans=False)) == []
 

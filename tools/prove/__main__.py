@@ -5,7 +5,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 
-from tools.prove import chaos, generate, holes, outages, readers
+from tools.prove import chaos, generate, holes, outages, readers, silver
 from tools.prove.claims import Claim, table
 
 SECONDS_AWAY = {"small": 5.0, "full": 60.0}
@@ -21,7 +21,11 @@ def _bronze(size: str, seed: int) -> dict[str, Callable[[], Iterator[Claim]]]:
     }
 
 
-PARTS = {"bronze": _bronze, "generate": generate.proofs}
+def _silver(size: str, seed: int) -> dict[str, Callable[[], Iterator[Claim]]]:
+    return {"silver and sessions": lambda: silver.proofs(size, seed)}
+
+
+PARTS = {"bronze": _bronze, "generate": generate.proofs, "silver": _silver}
 
 
 def main() -> int:

@@ -14,7 +14,7 @@ from tools.prove.tables import DEAD_LETTERS, open_catalog
 from tools.stack import Stack, StackOptions
 
 #: Every case that is injected; the others are in every run, or no producer can cause them.
-INJECTED = ("D1", "D2", "D3", "D4", "D7", "D12", "D14", "D15", "D16", "D17", "D19", "D20", "D21", "D23")
+INJECTED = ("D1", "D2", "D3", "D4", "D7", "D10", "D12", "D14", "D15", "D16", "D17", "D19", "D20", "D21", "D23")
 #: Whether what landed at a listed delivery's offset is the row, of the run, or the dead letter that the list says.
 AS_LISTED = (
     "l.event_id is not distinct from f.row_id and l.reason is not distinct from f.reason "

@@ -11,10 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dagster_project.lib.paths import find_binary
-from tools.prove import faulty, options, recount
+from tools.prove import faulty, kafka_speed, options, recount
 from tools.prove.claims import Claim, at_least, at_most, equal
 from tools.prove.generator import different_files, generator, killed, made, window
-from tools.stack import Stack, StackOptions
 
 
 @dataclass(frozen=True)
@@ -130,10 +129,7 @@ def _speed(folder: Path, size: Size, seed: int) -> Iterator[Claim]:
     yield at_least(
         "speed: events per CPU second of one core, bytes into a file sink", round(speed["events_per_cpu_second"]), 1_500_000
     )
-    with Stack(folder / "stack", StackOptions(only=("kafka",))) as stack:
-        servers = stack.environment()["KAFKA_BOOTSTRAP_SERVERS"]
-        done = made(*window(size.kafka, 28, seed), "--bootstrap-servers", servers, "--compression", "zstd", folder=folder)
-    yield at_least("speed: events per second into real Kafka, zstd", round(done.answer["events_per_second"]), 600_000)
+    yield from kafka_speed.run(folder, size.kafka, seed)
     for users, limit in ((10_000, 128), (size.memory, 1_024)):
         done = made(*window(users, 1, seed), "--out", str(folder / f"{users}"), folder=folder)
         shutil.rmtree(folder / f"{users}")

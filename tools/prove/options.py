@@ -1,5 +1,6 @@
 """Claims about what the generator says when it is asked for what cannot be."""
 
+import fcntl
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -67,6 +68,11 @@ def run(folder: Path) -> Iterator[Claim]:
         ("run", "--out", str(folder / "out"), "--profile", str(path)),
         "premium",
     )
+
+    with (folder / "state.lock").open("ab") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        arguments = ("run", "--out", str(folder / "out"), "--checkpoint", str(folder / "state"))
+        yield _claim(folder, "a checkpoint that another process holds", arguments, "is in use by another run")
 
 
 def _claim(folder: Path, what: str, arguments: tuple[str, ...], names: str) -> Claim:

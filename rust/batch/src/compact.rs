@@ -30,11 +30,13 @@ pub struct CompactOptions {
     pub min_files: usize,
     /// Only these days; `None`: all.
     pub days: Option<BTreeSet<i32>>,
+    /// Only count what would be rewritten.
+    pub dry_run: bool,
 }
 
 impl Default for CompactOptions {
     fn default() -> Self {
-        Self { small_below: 0.75, min_files: 5, days: None }
+        Self { small_below: 0.75, min_files: 5, days: None, dry_run: false }
     }
 }
 
@@ -93,10 +95,18 @@ pub async fn run(
         context.check()?;
         let what = format!("compacting {} {partition}: {} files", report.table, group.len());
         context.tell(what, done, total, report.rows);
+        if options.dry_run {
+            report.partitions += 1;
+            report.files_rewritten += group.len() as u64;
+            report.bytes_rewritten += group.iter().map(|live| live.file.file_size_in_bytes()).sum::<u64>();
+            report.rows += group.iter().map(|live| live.file.record_count()).sum::<u64>();
+            continue;
+        }
         rewrite(context, &mut committer, partition, group, &mut report).await?;
     }
     report.seconds = started.elapsed().as_secs_f64();
-    context.tell(format!("compacted {}", report.table), total, total, report.rows);
+    let what = if options.dry_run { "looked at" } else { "compacted" };
+    context.tell(format!("{what} {}", report.table), total, total, report.rows);
     Ok(report)
 }
 

@@ -2,12 +2,14 @@
 
 use arrow::error::ArrowError;
 use streamify_core::contract::ContractError;
+use streamify_lake::care::CareError;
 use streamify_lake::catalog::CatalogError;
 use streamify_lake::commit::CommitError;
 use streamify_lake::read::ReadError;
 use streamify_lake::scan::increment::IncrementError;
 use streamify_lake::{FileError, LakeError};
 use streamify_pipes::PipesError;
+use streamify_process::ProcessError;
 use streamify_runtime::{ExitCode, RuntimeError};
 
 /// Why a job failed.
@@ -51,6 +53,19 @@ pub enum BatchError {
         #[source]
         source: CatalogError,
     },
+    /// The tables cannot be listed.
+    #[error("failed to list the tables")]
+    Tables {
+        /// Why.
+        #[source]
+        source: CatalogError,
+    },
+    /// A defect of ours.
+    #[error("a defect in streamify ended the job: {message}")]
+    Panicked {
+        /// What the panic said.
+        message: String,
+    },
     /// The lake cannot be used.
     #[error(transparent)]
     Lake(#[from] LakeError),
@@ -66,6 +81,9 @@ pub enum BatchError {
     /// A commit did not land.
     #[error(transparent)]
     Commit(#[from] CommitError),
+    /// A table could not be cared for.
+    #[error(transparent)]
+    Care(#[from] CareError),
     /// Rows are not as they must be.
     #[error("rows of table `{table}` cannot be used")]
     Rows {
@@ -88,6 +106,16 @@ pub enum BatchError {
         /// The last time.
         #[source]
         source: CommitError,
+    },
+    /// A swap would take rows away.
+    #[error("table `{staging}` lacks {rows} rows that table `{target}` has in the same range")]
+    SwapLoses {
+        /// The staging table.
+        staging: String,
+        /// The target.
+        target: String,
+        /// Rows that only the target has.
+        rows: u64,
     },
     /// The report cannot be written.
     #[error("failed to write `{path}`")]
@@ -112,8 +140,15 @@ impl BatchError {
             }
             Self::Commit(error) => return error.hint().map(str::to_owned),
             Self::Increment(error) => return error.hint().map(str::to_owned),
+            Self::Care(error) => return error.hint().map(str::to_owned),
+            Self::Panicked { .. } => {
+                "nothing half-done is in the tables; please report it, with the log lines before it"
+            }
             Self::Overtaken { .. } => {
                 "other jobs write the same partitions; let them end, or raise `--max-restarts`"
+            }
+            Self::SwapLoses { .. } => {
+                "Kafka dropped their records, or the present contract refuses them (see the staging table's dead letters); nothing was changed; swap with `--accept-loss` to let them go"
             }
             _ => return None,
         };
@@ -124,9 +159,23 @@ impl BatchError {
     pub fn exit_code(&self) -> ExitCode {
         match self {
             Self::Option { .. } | Self::LakeSettings(_) | Self::Contracts(_) => ExitCode::BadSettings,
+            Self::Runtime(RuntimeError::LogFilter { .. }) | Self::Care(CareError::Refused { .. }) => {
+                ExitCode::BadSettings
+            }
+            Self::SwapLoses { .. } => ExitCode::NeedsDecision,
             Self::Commit(error) if error.needs_decision() => ExitCode::NeedsDecision,
             Self::Increment(error) if error.needs_decision() => ExitCode::NeedsDecision,
             _ => ExitCode::Failure,
         }
+    }
+}
+
+impl ProcessError for BatchError {
+    fn hint(&self) -> Option<String> {
+        self.hint()
+    }
+
+    fn exit_code(&self) -> ExitCode {
+        self.exit_code()
     }
 }

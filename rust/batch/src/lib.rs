@@ -8,12 +8,24 @@
 //! * asked to stop, it ends within a batch of rows; what was committed stays, files of the rest are left to the orphan
 //!   removal.
 
+pub mod cli;
 pub mod compact;
 pub mod context;
+pub mod days;
 pub mod error;
+pub mod jobs;
+pub mod manifests;
 pub mod output;
+pub mod progress;
+mod registration;
+pub mod replay;
+pub mod report;
 pub mod sessions;
+pub mod settings;
 pub mod silver;
+pub mod stop;
 
 pub use context::{Context, Progress};
 pub use error::BatchError;
+pub use jobs::Job;
+pub use settings::Settings;

@@ -12,6 +12,7 @@ use arrow::compute::{concat, interleave_record_batch, take};
 use iceberg::spec::DataFile;
 use streamify_core::order_of;
 use streamify_lake::catalog::LoadedTable;
+use streamify_lake::files::Layout;
 use streamify_lake::{DataFileWriter, FilePartition};
 use uuid::Uuid;
 
@@ -48,6 +49,7 @@ pub struct Output<'a> {
     partition: FilePartition,
     names: FileNames,
     sort_key: &'a [String],
+    layout: Option<Layout>,
     waiting: Vec<RecordBatch>,
     waiting_bytes: usize,
     waiting_rows: usize,
@@ -73,6 +75,7 @@ impl<'a> Output<'a> {
             partition,
             names: names.clone(),
             sort_key,
+            layout: None,
             waiting: Vec::new(),
             waiting_bytes: 0,
             waiting_rows: 0,
@@ -92,6 +95,14 @@ impl<'a> Output<'a> {
         if batch.num_rows() == 0 {
             return Ok(());
         }
+        // Rows of several origins meet in one run: all of them in the table's own types.
+        let batch = match &self.layout {
+            Some(layout) => layout.arrange(&batch)?,
+            None => {
+                let layout = Layout::new(&self.table.name, self.table.metadata.current_schema())?;
+                self.layout.insert(layout).arrange(&batch)?
+            }
+        };
         self.waiting_bytes += batch.get_array_memory_size();
         self.waiting_rows += batch.num_rows();
         self.waiting.push(batch);

@@ -28,6 +28,7 @@ use crate::compact::{column_names, date, sort_columns};
 use crate::context::Context;
 use crate::error::BatchError;
 use crate::output::{FileNames, Output};
+use crate::registration;
 use crate::silver::{came_second, consume, discard};
 
 /// Name of the table.
@@ -79,7 +80,8 @@ pub struct SessionsReport {
 pub fn table_spec() -> TableSpec {
     TableSpec {
         name: TABLE.to_owned(),
-        doc: "One session of a person: events over all topics without a pause of more than half an hour.".to_owned(),
+        doc: "One session of a person: events over all topics without a pause of more than half an hour."
+            .to_owned(),
         columns: columns(),
         identity: vec!["session_key".to_owned()],
         partitioning: Partitioning::Identity("session_date".to_owned()),
@@ -111,7 +113,11 @@ pub async fn run(
             Err(BatchError::Commit(error)) if came_second(&error) => {
                 restarts += 1;
                 if restarts > context.max_restarts {
-                    return Err(BatchError::Overtaken { table: TABLE.to_owned(), times: restarts, source: error });
+                    return Err(BatchError::Overtaken {
+                        table: TABLE.to_owned(),
+                        times: restarts,
+                        source: error,
+                    });
                 }
                 warn!(table = TABLE, %error, "another commit came first, beginning anew");
             }
@@ -146,11 +152,18 @@ async fn attempt(
     }
     let run = Run { context, sources: &sources, sessions: committer.table() };
     let commit = run.compute(&committer, full, changes, &mut report).await?;
+    let changes = commit.changes.clone();
     let written: Vec<String> = commit.files.iter().map(|file| file.file_path().to_owned()).collect();
     match committer.commit(commit).await {
         Ok(landing) => {
             report.snapshot_id = landing.snapshot_id;
-            info!(table = TABLE, sessions = report.rows_out, days = report.days.len(), "sessions are up to date");
+            registration::renew(context, committer.table(), &changes).await;
+            info!(
+                table = TABLE,
+                sessions = report.rows_out,
+                days = report.days.len(),
+                "sessions are up to date"
+            );
             Ok(report)
         }
         Err(error) => {
@@ -259,12 +272,25 @@ impl Run<'_> {
             outcome.replaced.iter().filter_map(|day| partitions.get(day)).flatten().cloned().collect();
         let untouched = Untouched {
             since: self.sessions.metadata.current_snapshot_id(),
-            partitions: outcome.replaced.iter().map(|day| Struct::from_iter([Some(Literal::date(*day))])).collect(),
+            partitions: outcome
+                .replaced
+                .iter()
+                .map(|day| Struct::from_iter([Some(Literal::date(*day))]))
+                .collect(),
         };
         let kind = if removed.is_empty() { Kind::Append } else { Kind::Overwrite };
         let job = if full { "sessions-full" } else { "sessions" };
         let summary = BTreeMap::from([("streamify.job".to_owned(), job.to_owned())]);
-        Ok(Commit { commit_id, kind, files, removed, untouched: Some(untouched), changes, ledger: None, summary })
+        Ok(Commit {
+            commit_id,
+            kind,
+            files,
+            removed,
+            untouched: Some(untouched),
+            changes,
+            ledger: None,
+            summary,
+        })
     }
 
     /// The events that came or went since the last run.

@@ -132,7 +132,12 @@ async fn two_runs_at_once_double_nothing() {
     let context_two = context(home.path()).await;
     for round in 0..4_i64 {
         let deliveries: Vec<Delivery> = (0..40)
-            .map(|n| Delivery { partition: 0, offset: round * 40 + n, run_id: None, value: listen(n % 9, n + round * 20, n % 3) })
+            .map(|n| Delivery {
+                partition: 0,
+                offset: round * 40 + n,
+                run_id: None,
+                value: listen(n % 9, n + round * 20, n % 3),
+            })
             .collect();
         land(&context_one.lake, &contract(TOPIC), &deliveries).await;
         let (one, two) = tokio::join!(update(&context_one), update(&context_two));
@@ -189,7 +194,8 @@ fn view(session: i64, item: i64, page: &str) -> Vec<u8> {
 async fn login_marks(context: &Context) -> BTreeMap<(i64, i32), bool> {
     let batch = rows(&context.lake, "silver_auth_events").await.unwrap();
     let longs = batch.column_by_name("session_id").unwrap().as_primitive::<arrow::datatypes::Int64Type>();
-    let items = batch.column_by_name("item_in_session").unwrap().as_primitive::<arrow::datatypes::Int32Type>();
+    let items =
+        batch.column_by_name("item_in_session").unwrap().as_primitive::<arrow::datatypes::Int32Type>();
     let marks = batch.column_by_name("is_login_result").unwrap().as_boolean();
     (0..batch.num_rows()).map(|row| ((longs.value(row), items.value(row)), marks.value(row))).collect()
 }
@@ -204,7 +210,8 @@ async fn an_auth_event_is_a_login_result_whichever_of_both_topics_comes_first() 
     let (auths, views) = (contract("auth_events"), contract("page_view_events"));
     land(&context.lake, &views, &[delivery(0, view(1, 3, "Login")), delivery(1, view(1, 4, "Home"))]).await;
     run(&context, "page_view_events", &options).await.unwrap();
-    land(&context.lake, &auths, &[delivery(0, auth(1, 4)), delivery(1, auth(1, 5)), delivery(2, auth(2, 8))]).await;
+    land(&context.lake, &auths, &[delivery(0, auth(1, 4)), delivery(1, auth(1, 5)), delivery(2, auth(2, 8))])
+        .await;
     run(&context, "auth_events", &options).await.unwrap();
     let before = login_marks(&context).await;
 
@@ -213,7 +220,10 @@ async fn an_auth_event_is_a_login_result_whichever_of_both_topics_comes_first() 
     let report = run(&context, "auth_events", &options).await.unwrap();
 
     assert_eq!(before, BTreeMap::from([((1, 4), true), ((1, 5), false), ((2, 8), false)]));
-    assert_eq!(login_marks(&context).await, BTreeMap::from([((1, 4), true), ((1, 5), false), ((2, 8), true)]));
+    assert_eq!(
+        login_marks(&context).await,
+        BTreeMap::from([((1, 4), true), ((1, 5), false), ((2, 8), true)])
+    );
     assert_eq!((report.rows_in, report.remarked), (0, 1));
 }
 

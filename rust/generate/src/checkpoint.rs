@@ -9,6 +9,9 @@
 //! and 32 bytes of BLAKE3 over all before.
 
 mod codec;
+mod lock;
+
+pub use lock::CheckpointLock;
 
 use std::{
     fs::{self, File},
@@ -134,6 +137,12 @@ pub enum CheckpointError {
         #[source]
         source: io::Error,
     },
+    /// Another run is on it.
+    #[error("checkpoint `{}` is in use by another run", path.display())]
+    InUse {
+        /// The file.
+        path: PathBuf,
+    },
     /// Not a whole checkpoint.
     #[error("checkpoint `{}` is damaged: {what}", path.display())]
     Damaged {
@@ -163,9 +172,7 @@ impl Checkpoint {
     /// [`CheckpointError::File`].
     pub fn write(&self, path: &Path) -> Result<(), CheckpointError> {
         let failed = |source| CheckpointError::File { action: "write", path: path.to_owned(), source };
-        let mut name = path.file_name().unwrap_or_default().to_owned();
-        name.push(".new");
-        let beside = path.with_file_name(name);
+        let beside = beside(path, ".new");
         let mut file = File::create(&beside).map_err(failed)?;
         self.write_to(&mut file).and_then(|()| file.sync_all()).map_err(failed)?;
         fs::rename(&beside, path).map_err(failed)?;
@@ -253,6 +260,13 @@ impl Checkpoint {
             None => Ok(()),
         }
     }
+}
+
+/// Returns the file in the same folder that has `suffix` behind its name.
+fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(suffix);
+    path.with_file_name(name)
 }
 
 fn show_time(time_ms: i64) -> String {

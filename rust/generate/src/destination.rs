@@ -65,12 +65,11 @@ fn files(
             None => Box::new(FileSink::create(folder, args.overwrite)?),
         }
     } else {
-        if mark.is_some() {
-            let what = "compressed files and files cut by hour begin anew";
-            return Err(SinkError::NotResumable { path: folder.to_owned(), what });
-        }
-        let overwrite = args.overwrite;
-        Box::new(LayoutSink::create(Layout { folder: folder.to_owned(), compression, rotation, overwrite })?)
+        let layout = Layout { folder: folder.to_owned(), compression, rotation, overwrite: args.overwrite };
+        Box::new(match mark {
+            Some(mark) => LayoutSink::resume(layout, mark)?,
+            None => LayoutSink::create(layout)?,
+        })
     };
     if output.dimensions && mark.is_none() {
         write_files(settings, folder, &output.dimension_prefix, compression, args.overwrite)?;

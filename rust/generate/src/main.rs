@@ -16,7 +16,7 @@ use clap::Parser;
 use streamify_generate::{
     broker::{self, BrokerError, BrokerFile, BrokerHome, Status},
     catalogue::{TrackFile, TrackFileError},
-    checkpoint::{Checkpoint, CheckpointError},
+    checkpoint::{Checkpoint, CheckpointError, CheckpointLock},
     cli::{BrokerCommand, Cli, Command, RunArgs, Window, show_time},
     faults::{self, plan::Plan},
     process,
@@ -31,6 +31,11 @@ use streamify_runtime::{ExitCode, LogFormat, init_telemetry, report, shutdown_to
 use tracing::{info, warn};
 
 use crate::{destination::NoDestination, progress::Progress};
+
+/// Takes the place of the C library's allocator, for librdkafka too: a record is allocated on one thread and freed on another.
+#[cfg(target_os = "linux")]
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 /// A problem with what the user asked for, as opposed to one on the way.
 #[derive(Debug)]
@@ -80,6 +85,9 @@ fn hint(error: &anyhow::Error) -> Option<&'static str> {
         }
         if let Some(error) = error.downcast_ref::<SinkError>() {
             return error.hint();
+        }
+        if let Some(CheckpointError::InUse { .. }) = error.downcast_ref() {
+            return Some("stop the other run, or name another file with `--checkpoint`");
         }
         if error.is::<CheckpointError>() {
             return Some(
@@ -138,6 +146,9 @@ fn generate(args: &RunArgs) -> Result<ExitCode> {
     for key in &profile.suggestions.ignored {
         warn!(key, profile = args.profile, "key of the configuration means nothing and is ignored");
     }
+    // Held to the end of the run.
+    let _lock =
+        args.pacing.checkpoint.as_deref().map(CheckpointLock::take).transpose().map_err(bad_settings)?;
     let resumed = resume(args)?;
     let settings = args.settings(profile, now_ms, resumed.as_ref().map(|checkpoint| &checkpoint.run));
     let settings = settings.map_err(bad_settings)?;

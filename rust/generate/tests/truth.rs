@@ -352,6 +352,10 @@ fn listed_faults_stand_where_the_list_says() {
             ("D23", "tombstone") => text.is_none(),
             ("D23", "array") => text.unwrap() == "[]\n",
             ("D16", "zero") => text.unwrap().contains("\"ts\":0,"),
+            ("D10", "early") => {
+                let event: Value = serde_json::from_str(&text.unwrap()).unwrap();
+                event["registration"].as_i64() > event["ts"].as_i64()
+            }
             ("D12", "crlf") => text.unwrap().ends_with("\r\n"),
             ("D20", "new_page") => text.unwrap().contains("\"Podcasts\""),
             ("D21", "lone_surrogate") => text.unwrap().contains("\\ud83d\""),

@@ -3,9 +3,11 @@
 //! * [`settings`] says where everything is, [`lake`] opens it and makes sure that a table exists with the wanted columns.
 //! * [`catalog`] has the two backends, REST and SQLite; each tries a commit once and reports truthfully what became of it.
 //! * [`commit`] is the only code that changes a table's contents, steered by the state machine of [`protocol`].
+//! * [`care`] keeps tables small and readable: expiry, orphans, tags, settings.
 //! * [`read`] reads the rows of a table as it stands; [`scan`] its files one by one, and what is new since a former read.
 //! * [`storage`] reads and writes files, on S3 or on disk; [`files`] writes Parquet data files, [`schema`] maps columns.
 
+pub mod care;
 pub mod catalog;
 pub mod commit;
 pub mod files;

@@ -30,9 +30,11 @@ enum Work {
     InsertNew,
     ReplacePartition,
     RewriteFiles,
+    RewriteManifests,
 }
 
-const ALL: [Work; 4] = [Work::Append, Work::InsertNew, Work::ReplacePartition, Work::RewriteFiles];
+const ALL: [Work; 5] =
+    [Work::Append, Work::InsertNew, Work::ReplacePartition, Work::RewriteFiles, Work::RewriteManifests];
 
 fn creation() -> TableCreation {
     let field = |id, name: &str, kind| Arc::new(NestedField::required(id, name, Type::Primitive(kind)));
@@ -100,6 +102,7 @@ async fn prepare(work: Work, day: i32, committer: &Committer) -> Commit {
         Work::InsertNew => Commit { untouched, ..base },
         Work::ReplacePartition => Commit { kind: Kind::Overwrite, removed: live, untouched, ..base },
         Work::RewriteFiles => Commit { kind: Kind::Replace, removed: live, ..base },
+        Work::RewriteManifests => Commit { kind: Kind::Manifests, files: Vec::new(), ..base },
     }
 }
 
@@ -130,7 +133,7 @@ fn overtaken(result: Result<impl std::fmt::Debug, CommitError>) -> bool {
 /// Whether work on a day is overtaken by other work that landed first on the same day.
 fn expected(late: Work, first: Work) -> bool {
     match (late, first) {
-        (Work::Append, _) => false,
+        (Work::Append | Work::RewriteManifests, _) | (_, Work::RewriteManifests) => false,
         // Compaction leaves the rows as they were, so what was read still holds.
         (Work::InsertNew, Work::RewriteFiles) => false,
         (Work::InsertNew, _) => true,
@@ -246,4 +249,27 @@ async fn what_was_consumed_travels_with_the_rows_and_fences_a_second_reader() {
     let rewrite = prepare(Work::RewriteFiles, MONDAY, &one).await;
     one.commit(rewrite).await.unwrap();
     assert_eq!(open(&catalog).await.state().sources["bronze"], consumed(7), "a compaction keeps the state");
+}
+
+#[tokio::test]
+async fn rewritten_manifests_name_the_same_files_in_fewer_manifests() {
+    let catalog = filled().await;
+    let mut committer = open(&catalog).await;
+    for day in [TUESDAY, MONDAY, TUESDAY, MONDAY] {
+        committer.commit(prepare(Work::Append, day, &committer).await).await.unwrap();
+    }
+    let before = paths(&catalog).await;
+
+    committer.commit(prepare(Work::RewriteManifests, MONDAY, &committer).await).await.unwrap();
+
+    assert_eq!(paths(&catalog).await, before);
+    let metadata = catalog.metadata(TABLE);
+    let summary = metadata.current_snapshot().unwrap().summary();
+    assert_eq!(summary.operation.as_str(), "replace");
+    assert_eq!(summary.additional_properties["total-data-files"], "8");
+    let table = catalog.load_table(TABLE).await.unwrap().unwrap();
+    let list = metadata.current_snapshot().unwrap().manifest_list().to_owned();
+    let bytes = table.file_io.new_input(&list).unwrap().read().await.unwrap();
+    let list = iceberg::spec::ManifestList::parse_with_version(&bytes, metadata.format_version()).unwrap();
+    assert_eq!(list.entries().len(), 1);
 }

@@ -5,16 +5,17 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a panic in a test is its report")]
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region};
 use bytes::Bytes;
-use futures::StreamExt;
 use futures::stream;
+use futures::{StreamExt, TryStreamExt};
 use iceberg::io::Storage;
 use streamify_lake::settings::{S3Credentials, S3Settings, Secret};
-use streamify_lake::storage::{LakeStorage, PART_SIZE};
+use streamify_lake::storage::{LakeStorage, ListedFile, PART_SIZE};
 
 struct Store {
     storage: Arc<LakeStorage>,
@@ -128,6 +129,35 @@ async fn a_prefix_is_a_folder_and_not_the_beginning_of_a_name() {
     store.storage.delete_prefix(&store.path("t")).await.unwrap();
 
     assert_eq!(store.keys().await, ["t2/a"]);
+}
+
+#[tokio::test]
+async fn a_listing_of_several_pages_has_every_file_once_and_no_neighbours() {
+    let store = Store::open().await;
+    let keys: Vec<String> = (0..1005).map(|number| format!("t/a/é+%20 {number}")).collect();
+    let others = ["t2/a", "ta", "u"].map(str::to_owned);
+    let writes = keys.iter().chain(&others).map(|key| {
+        let (storage, path) = (store.storage.clone(), store.path(key));
+        async move { storage.write(&path, Bytes::from_static(b"xyz")).await.unwrap() }
+    });
+    stream::iter(writes.collect::<Vec<_>>()).buffer_unordered(16).collect::<Vec<()>>().await;
+
+    let folder = store.path("t").replace("s3://", "s3a://");
+    let listed: Vec<ListedFile> = store.storage.list(&folder).try_collect().await.unwrap();
+
+    let expected: BTreeSet<String> =
+        keys.iter().map(|key| store.path(key).replace("s3://", "s3a://")).collect();
+    assert_eq!(listed.len(), 1005);
+    assert_eq!(listed.iter().map(|file| file.path.clone()).collect::<BTreeSet<_>>(), expected);
+    let now_ms = i64::try_from(std::time::UNIX_EPOCH.elapsed().unwrap().as_millis()).unwrap();
+    for file in &listed {
+        let age_ms = now_ms - file.modified_ms;
+        assert!(file.size == 3 && age_ms.abs() < 600_000, "{file:?} at {now_ms}");
+    }
+    let nothing: Vec<ListedFile> = store.storage.list(&store.path("none")).try_collect().await.unwrap();
+    assert!(nothing.is_empty());
+    let error = store.storage.list("s3://no-such-bucket-for-sure/t").try_next().await.unwrap_err();
+    assert!(error.message().contains("no-such-bucket-for-sure"), "{error}");
 }
 
 #[tokio::test]

@@ -8,7 +8,9 @@
 //!   says who is still running.
 //! * [`init_telemetry`]: logs to stderr, for people or as JSON lines.
 //! * [`endpoint`]: `/metrics`, `/healthz` and `/readyz`.
+//! * [`status`]: one line on a terminal that says how far the work is.
 //! * [`report`]: one error, its causes and a hint, printed alike everywhere.
+//! * [`figures`]: counts and sizes as people read them.
 //! * [`settings`]: values with a required unit, secrets, lists.
 //!
 //! It knows nothing of Kafka, Iceberg or Dagster.
@@ -16,9 +18,11 @@
 pub mod endpoint;
 mod error;
 mod exit;
+pub mod figures;
 pub mod report;
 pub mod settings;
 mod signals;
+pub mod status;
 mod tasks;
 mod telemetry;
 

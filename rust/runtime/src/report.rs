@@ -12,6 +12,7 @@ use std::io::Write as _;
 
 /// Prints `error`, its causes and `hint` to stderr. A closed stderr is ignored: there is nobody left to tell.
 pub fn print_error(error: &dyn Error, hint: Option<&str>) {
+    crate::status::clear();
     let _ = std::io::stderr().lock().write_all(format_error(error, hint).as_bytes());
 }
 

@@ -12,6 +12,7 @@ use tracing_subscriber::registry::Registry;
 use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::error::RuntimeError;
+use crate::status;
 
 /// The environment variable that holds the log filter, in the syntax of `RUST_LOG`.
 pub const LOG_VARIABLE: &str = "STREAMIFY_LOG";
@@ -61,7 +62,11 @@ pub fn init_telemetry(
     let from_environment = std::env::var(LOG_VARIABLE).ok().filter(|text| !text.trim().is_empty());
     let filter = parse_filter(filter.or(from_environment.as_deref()).unwrap_or(DEFAULT_FILTER))?;
     let ansi = stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    let lines = tracing_subscriber::fmt::layer().with_writer(stderr).with_ansi(ansi);
+    let writer = || {
+        status::clear();
+        stderr()
+    };
+    let lines = tracing_subscriber::fmt::layer().with_writer(writer).with_ansi(ansi);
     // A reader of stderr that has gone away must not end the process: no second attempt to write there.
     let lines = lines.log_internal_errors(false);
     let registry = tracing_subscriber::registry().with(extra_layer);

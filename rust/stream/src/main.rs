@@ -4,14 +4,14 @@ use std::io::{IsTerminal, Write};
 use std::path::Path;
 use std::process::ExitCode as ProcessExitCode;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use clap::Parser as _;
 use prometheus_client::registry::Registry;
 use streamify_lake::LakeSettings;
-use streamify_pipes::{Bootstrap, ExceptionInfo, Level, Options, Pipes};
+use streamify_pipes::Pipes;
 use streamify_runtime::endpoint::{self, Health};
-use streamify_runtime::{BoxedLayer, ExitCode, LogFormat, init_telemetry, report, shutdown_token};
+use streamify_runtime::shutdown_token;
 use streamify_stream::allocator;
 use streamify_stream::cli::Cli;
 use streamify_stream::error::StreamError;
@@ -24,68 +24,16 @@ use tracing::info;
 
 /// Async work is light: encoding and decoding have threads of their own.
 const RUNTIME_THREADS: usize = 2;
-/// What is left of the 8 s that a shutdown has when the last commit took as long as it may.
-const PIPES_CLOSE_LIMIT: Duration = Duration::from_secs(3);
-/// Blocking calls that still wait for a server when everything is done are not waited for.
-const RUNTIME_END_LIMIT: Duration = Duration::from_millis(200);
-
 fn main() -> ProcessExitCode {
     let started = Instant::now();
     allocator::bound_allocator();
     let cli = Cli::parse();
-    let runtime = match tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(RUNTIME_THREADS)
-        .enable_all()
-        .build()
-    {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            report::print_error(&error, None);
-            return ExitCode::Failure.into();
-        }
-    };
-    let code = runtime.block_on(run(cli, started));
-    runtime.shutdown_timeout(RUNTIME_END_LIMIT);
-    code.into()
-}
-
-async fn run(cli: Cli, started: Instant) -> ExitCode {
     let format = cli.log_format;
-    let pipes = match open_pipes().await {
-        Ok(pipes) => pipes,
-        Err(error) => return fail(&error, format, None),
-    };
-    let result = work(cli, started, pipes.as_ref()).await;
-    let (code, exception) = match &result {
-        Ok(()) => (ExitCode::Done, None),
-        Err(error) => (fail(error, format, pipes.as_ref()), Some(ExceptionInfo::from_error(error))),
-    };
-    if let Some(pipes) = pipes {
-        let outcome = exception.as_ref().map_or(Ok(()), Err);
-        if let Err(error) = pipes.close(outcome).await {
-            report::print_error(&error, None);
-            // What Dagster was not told must not look like success there.
-            if matches!(code, ExitCode::Done) {
-                return ExitCode::Failure;
-            }
-        }
-    }
-    code
-}
-
-async fn open_pipes() -> Result<Option<Pipes>, StreamError> {
-    match Bootstrap::from_process()? {
-        None => Ok(None),
-        Some(bootstrap) => {
-            let options = Options { close_deadline: PIPES_CLOSE_LIMIT, ..Options::default() };
-            Ok(Some(Pipes::open(&bootstrap, options).await?))
-        }
-    }
+    streamify_process::run(RUNTIME_THREADS, format, async |pipes| work(cli, started, pipes).await)
 }
 
 async fn work(cli: Cli, started: Instant, pipes: Option<&Pipes>) -> Result<(), StreamError> {
-    let layer: Option<BoxedLayer> = pipes.map(|pipes| Box::new(pipes.layer()) as BoxedLayer);
-    init_telemetry(cli.log_format, Some(&cli.log), layer)?;
+    streamify_process::log(cli.log_format, &cli.log, pipes)?;
     let shutdown = shutdown_token()?;
     let (listen, summary_json) = (cli.metrics_listen, cli.summary_json.clone());
     let settings = cli.settings(std::env::vars())?;
@@ -148,22 +96,4 @@ fn tell(summary: &Summary, file: Option<&Path>, pipes: Option<&Pipes>) -> Result
         std::fs::write(path, text + "\n").map_err(failed)?;
     }
     Ok(())
-}
-
-fn fail(error: &StreamError, format: LogFormat, pipes: Option<&Pipes>) -> ExitCode {
-    let hint = error.hint();
-    match format {
-        LogFormat::Human => {
-            report::print_error(error, hint.as_deref());
-            if let Some(pipes) = pipes {
-                pipes.log(Level::Error, report::format_error(error, hint.as_deref()).trim_end());
-            }
-        }
-        LogFormat::Json => {
-            let text = report::format_error(error, None);
-            let causes: Vec<&str> = text.lines().skip(1).map(str::trim).collect();
-            tracing::error!(error = %error, causes = ?causes, hint, "run failed");
-        }
-    }
-    error.exit_code()
 }

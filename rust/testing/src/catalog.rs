@@ -103,6 +103,7 @@ impl MemoryCatalog {
             metadata_location: format!("{}/metadata/current", metadata.location()),
             metadata: Arc::new(metadata),
             file_io: self.io.clone(),
+            storage: Arc::default(),
         }
     }
 }

@@ -117,6 +117,8 @@ class CatalogService:
             raise AnswerLost
         if fault is not None and fault.kind == "delay":
             time.sleep(fault.seconds)
+        if fault is not None and fault.kind == "hold":
+            self.injection.hold(fault)
         reply = self._send(target, query, body, headers)
         if fault is not None and fault.kind == "twice":
             reply = self._send(target, query, body, headers)

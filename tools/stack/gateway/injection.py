@@ -8,6 +8,7 @@ Kinds, named after what the *client* sees and whether the catalog did the work:
     conflict           not forwarded; 409
     stale_sequence     not forwarded; 400 with Polaris' text for a stale sequence number
     delay              waits `seconds`, then forwards
+    hold               waits until it is released (`DELETE holds`), at most `seconds`, then forwards
     delay_answer       forwards, then waits `seconds` before the answer
     late               closes the connection at once, forwards after `seconds`: lands when nobody expects it
     twice              forwarded twice, as by a retrying proxy; the second answer is given
@@ -20,7 +21,7 @@ from typing import Any
 
 KINDS = {
     *("answer_lost", "error_after", "error_before", "unavailable", "conflict", "stale_sequence"),
-    *("delay", "delay_answer", "late", "twice"),
+    *("delay", "hold", "delay_answer", "late", "twice"),
 }
 
 
@@ -64,11 +65,22 @@ class Injection:
         self._lock = threading.Lock()
         self._faults: list[Fault] = []
         self._counters: Counter[str] = Counter()
+        self._released = threading.Event()
 
     def add(self, fault: Fault) -> None:
         """Puts a fault behind those that wait."""
         with self._lock:
+            if fault.kind == "hold":
+                self._released.clear()
             self._faults.append(fault)
+
+    def hold(self, fault: Fault) -> None:
+        """Returns when the requests that are held may go on, or the fault's time is over."""
+        self._released.wait(fault.seconds)
+
+    def release(self) -> None:
+        """Lets all requests go on that are held, and those to come until another hold is added."""
+        self._released.set()
 
     def take(self, operation: str, table: str | None) -> Fault | None:
         """Returns the fault that a request meets, and uses it up by one."""
@@ -98,7 +110,8 @@ class Injection:
             return {"counters": dict(self._counters), "faults": waiting}
 
     def clear(self, *, counters: bool) -> None:
-        """Forgets the waiting faults and, if asked, the counters."""
+        """Forgets the waiting faults, with what they hold, and, if asked, the counters."""
+        self.release()
         with self._lock:
             self._faults.clear()
             if counters:

@@ -117,7 +117,10 @@ class Gateway:
         return self.service.handle(caller, request.method, rest, request.query, request.body, request.headers)
 
     def _control(self, request: Request) -> Reply:
-        """Steers tests: `faults` (POST one, DELETE all), `counters` (GET, DELETE), `tokens` (POST settings, DELETE all)."""
+        """Steers tests.
+
+        `faults` (POST one, DELETE all), `holds` (DELETE), `counters` (GET, DELETE), `tokens` (POST settings, DELETE all).
+        """
         what = request.path.removeprefix(CONTROL)
         payload: dict[str, Any] = rules.parse_object(request.body) if request.body else {}
         match request.method, what:
@@ -128,6 +131,8 @@ class Gateway:
                     raise bad_request(str(error)) from error
             case "DELETE", "faults" | "counters":
                 self.injection.clear(counters=what == "counters")
+            case "DELETE", "holds":
+                self.injection.release()
             case "POST", "tokens":
                 self.tokens.seconds = float(payload["seconds"])
             case "DELETE", "tokens":

@@ -33,7 +33,7 @@ pub(super) async fn of_day(context: &Context, plan: &Plan, day: i32) -> Result<M
     };
     let silver_plan = SilverPlan::new(&preceding.contract);
     let table = &preceding.table;
-    let is_meant = Reference::new(rule.field.clone()).equal_to(Datum::string(&rule.value));
+    let is_meant = Reference::new(silver_plan.renamed(&rule.field)).equal_to(Datum::string(&rule.value));
     let mut steps = Vec::new();
     for live in live_files(table, Some(&BTreeSet::from([day - 1, day]))).await? {
         let columns = step_columns(&silver_plan);

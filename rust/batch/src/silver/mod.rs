@@ -32,6 +32,7 @@ use uuid::Uuid;
 use self::plan::Plan;
 use crate::context::Context;
 use crate::error::BatchError;
+use crate::registration;
 
 /// What a run of silver does.
 #[derive(Clone, Debug, Default)]
@@ -163,10 +164,12 @@ async fn attempt(
     }
     let work = Work { context, plan: &plan, silver: committer.table() };
     let commit = work.rows(silver_plan, &mut report).await?;
+    let changes = commit.changes.clone();
     let written: Vec<String> = commit.files.iter().map(|file| file.file_path().to_owned()).collect();
     match committer.commit(commit).await {
         Ok(landing) => {
             report.snapshot_id = landing.snapshot_id;
+            registration::renew(context, committer.table(), &changes).await;
             let (rows_out, days) = (report.rows_out, report.days.len());
             info!(table = report.table, rows_in = report.rows_in, rows_out, days, "silver is up to date");
             Ok(report)
@@ -218,8 +221,7 @@ impl Work<'_> {
             let is_replaced =
                 self.plan.is_rebuild || marks::changes_old_rows(self, work, &marks, &silver_plan).await?;
             let made =
-                rows::make(self, *day, work, is_replaced, &marks, &mut silver_plan, &names, report)
-                    .await?;
+                rows::make(self, *day, work, is_replaced, &marks, &mut silver_plan, &names, report).await?;
             if made.is_empty() && !is_replaced {
                 continue;
             }

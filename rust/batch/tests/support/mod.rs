@@ -94,14 +94,8 @@ pub async fn land(lake: &Lake, contract: &Arc<Contract>, deliveries: &[Delivery]
 /// All rows of a table in one batch, in no particular order; `None` if it does not exist or is empty.
 pub async fn rows(lake: &Lake, table: &str) -> Option<RecordBatch> {
     let table: LoadedTable = lake.catalog().load_table(table).await.unwrap()?;
-    let names: Vec<String> = table
-        .metadata
-        .current_schema()
-        .as_struct()
-        .fields()
-        .iter()
-        .map(|field| field.name.clone())
-        .collect();
+    let names: Vec<String> =
+        table.metadata.current_schema().as_struct().fields().iter().map(|field| field.name.clone()).collect();
     let columns: Vec<&str> = names.iter().map(String::as_str).collect();
     let mut batches = Vec::new();
     for live in live_files(&table, None).await.unwrap() {

@@ -80,10 +80,12 @@ pub(super) fn sessionize(
     ended
 }
 
-/// Takes the sessions that had no event on `day` or later out of the tails.
+/// Takes the sessions that had no event on `day` or later out of the tails, in an order that does not depend on hashing.
 pub(super) fn ended_before(day: i32, tails: &mut Tails) -> Vec<Session> {
     let ended = tails.extract_if(|_, tail| tail.ended_ms() < start_of(day));
-    ended.filter_map(|(_, tail)| tail.session()).collect()
+    let mut ended: Vec<Session> = ended.filter_map(|(_, tail)| tail.session()).collect();
+    ended.sort_by_key(|session| session.actor);
+    ended
 }
 
 /// Returns the events grouped by actor, in order within each; takes them out of `events`.

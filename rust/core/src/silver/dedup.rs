@@ -18,14 +18,6 @@ pub const BYTES_PER_ID: usize = 150;
 // A table is at least 7/16 full after it has grown, and has one byte per place beside the entry.
 const _: () = assert!((size_of::<(Id, Best)>() + 1) * 16 / 7 <= BYTES_PER_ID);
 
-/// Returns how many buckets keep each one's memory within `budget_bytes`, if there are `ids` distinct ids; 1 at least. A table
-/// that grows holds its former self as well for a moment, which is half as large.
-#[must_use]
-pub fn buckets_for(ids: u64, budget_bytes: u64) -> u32 {
-    let bytes = ids.saturating_mul(BYTES_PER_ID as u64);
-    u32::try_from(bytes.div_ceil(budget_bytes.max(1))).unwrap_or(u32::MAX).max(1)
-}
-
 /// Where a delivery came from; the least one is the first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Coordinates {

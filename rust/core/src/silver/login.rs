@@ -5,14 +5,6 @@
 //! job reads both tables and asks here.
 
 use std::collections::HashMap;
-use std::sync::Arc;
-
-use arrow::array::{AsArray, BooleanArray, RecordBatch};
-
-use super::columns::Make;
-use super::source::Source;
-use super::{SilverError, SilverPlan};
-use crate::contract::{ColumnType, Precedence};
 
 /// Where an event stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -39,34 +31,4 @@ pub fn login_results(auth: &[Step], logins: &[Step]) -> Vec<bool> {
         })
     };
     auth.iter().map(follows).collect()
-}
-
-impl SilverPlan {
-    /// Returns which rows of this plan's silver are the event before that a rule of another topic asks for.
-    ///
-    /// # Errors
-    /// [`SilverError::MissingColumn`], [`SilverError::WrongType`], [`SilverError::Column`].
-    pub fn precedes(&self, rule: &Precedence, silver: &RecordBatch) -> Result<BooleanArray, SilverError> {
-        let source = Source::new(&self.contract, silver);
-        let texts = source.required(&self.renamed(&rule.field), ColumnType::String)?;
-        let texts = texts.as_string::<i32>();
-        Ok(texts.iter().map(|text| Some(text == Some(rule.value.as_str()))).collect())
-    }
-
-    /// Returns rows of silver with the column of the contract's `precedence` set; as they are where it has none.
-    ///
-    /// # Errors
-    /// [`SilverError::Column`] where there is not one mark per row, or the batch has not this plan's columns.
-    pub fn mark(&self, silver: &RecordBatch, marks: Vec<bool>) -> Result<RecordBatch, SilverError> {
-        let mut columns = silver.columns().to_vec();
-        let place = self.columns.iter().position(|(_, make)| *make == Make::Precedence);
-        if let Some(place) = place
-            && let Some(column) = columns.get_mut(place)
-        {
-            *column = Arc::new(BooleanArray::from(marks));
-        }
-        let name = place.map_or("*", |place| self.columns[place].0.name.as_str());
-        let failed = |error| Source::new(&self.contract, silver).failed(name, error);
-        RecordBatch::try_new(Arc::clone(&self.schema), columns).map_err(failed)
-    }
 }

@@ -8,6 +8,8 @@ use crate::event::Topic;
 
 /// 2150-01-01, later than any contract accepts.
 const FAR_FUTURE_MS: i64 = 5_680_281_600_000;
+/// The mean pause between two sessions of Eventsim's example configuration; so long before their first session it makes people.
+const SESSION_GAP_MS: u64 = 28_800_000;
 const GIANT_BYTES: usize = 2_000_000;
 const LONG_LETTERS: usize = 300;
 
@@ -37,6 +39,10 @@ pub fn damage(kind: &Kind, variant: &Variant, topic: Topic, json: &[u8], pick: u
             }
             edit::with_field(json, "userId", spelling)
         }
+        ("D10", _) => edit::number(json, "ts").and_then(|ts| {
+            let registration = ts + 1 + (pick % SESSION_GAP_MS).cast_signed();
+            edit::with_value(json, "registration", &registration.to_string())
+        }),
         ("D12", "crlf") => Some([event, b"\r\n"].concat()),
         ("D12", _) => Some(event.to_vec()),
         ("D14", "zip_number") => edit::text(json, "zip").and_then(|zip| {
@@ -149,9 +155,25 @@ mod tests {
         assert_eq!(page("D23", "tombstone").unwrap(), "null");
         let listen = |id, way| damaged(id, way, Topic::Listen, LISTEN);
         assert_eq!(listen("D1", "mojibake").unwrap(), LISTEN.replace("Välé", "VÃ¤lÃ©"));
+        assert_eq!(listen("D10", "early"), None, "without a registration there is nothing to be early for");
         assert_eq!(listen("D7", "text").unwrap(), LISTEN.replace(":7", ":\"7\""));
         assert_eq!(listen("D7", "empty"), None);
         assert_eq!(listen("D14", "duration_text").unwrap(), LISTEN.replace("22.5", "\"22.5\""));
+    }
+
+    #[test]
+    fn an_early_event_comes_at_most_a_session_gap_before_its_registration() {
+        let kind = ALL.iter().find(|kind| kind.id == "D10").unwrap();
+        let Cause::Injected { variants, .. } = kind.cause else { panic!("D10") };
+        let json = b"{\"ts\":1793000000926,\"registration\":1770000000926,\"userId\":7}\n";
+        for (pick, expected) in [(0, 1_793_000_000_927), (u64::MAX, 1_793_000_000_926 + 1 + 23_151_615)] {
+            let Some(Value::Bytes(made)) = damage(kind, &variants[0], Topic::Listen, json, pick) else {
+                panic!("nothing made");
+            };
+            assert_eq!(edit::number(&made, "registration"), Some(expected));
+            assert_eq!(edit::number(&made, "ts"), Some(1_793_000_000_926));
+            assert!(expected - 1_793_000_000_926 <= SESSION_GAP_MS.cast_signed());
+        }
     }
 
     #[test]

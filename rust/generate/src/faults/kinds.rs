@@ -168,7 +168,12 @@ pub const ALL: [Kind; 23] = [
         cause: Cause::Elsewhere("a reader's mistake, met by every anonymous event"),
     },
     natural("D9", "sessions cut by the run", "the window cuts the first and the last"),
-    natural("D10", "events before registration", "new listeners, where the run has growth"),
+    injected(
+        "D10",
+        "events before registration",
+        0.01,
+        &[variant("early", Altered, ROW, "registration is up to 8 h after the event")],
+    ),
     natural("D11", "heaped registrations", "new listeners, where the run has growth"),
     injected(
         "D12",

@@ -206,8 +206,8 @@ mod tests {
         assert_eq!(shown(&["D2=0.2", "D2.quotes=0.5"]), ["D2 backslashes=0.1000 quotes=0.5000"]);
         assert_eq!(shown(&["D2=0.2", "D2=0"]), Vec::<String>::new());
         assert_eq!(shown(&["D19"]), ["D19 duplicate=0.0200"]);
-        assert_eq!(shown(&["all"]).len(), 14);
-        assert_eq!(shown(&["all=0.1", "D12=0"]).len(), 13);
+        assert_eq!(shown(&["all"]).len(), 15);
+        assert_eq!(shown(&["all=0.1", "D12=0"]).len(), 14);
     }
 
     #[test]

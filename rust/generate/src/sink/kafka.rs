@@ -1,9 +1,10 @@
-//! Kafka: an idempotent producer with a bounded queue that chooses the partitions itself.
+//! Kafka: idempotent producers with bounded queues; we choose the partitions ourselves.
 //!
 //! Partitions: by the key's murmur2 hash, as Java clients do; without a key in turn, so that the same run puts the same records
 //! into the same partitions. The first record that cannot be delivered ends the run with the count and the reason. With a
 //! [`Follow`] the sink also waits for the reader, see [`super::follow`].
 
+mod clients;
 mod reader;
 
 use std::{
@@ -20,7 +21,7 @@ use rdkafka::{
     consumer::BaseConsumer,
     error::{KafkaError, RDKafkaErrorCode},
     message::{DeliveryResult, Header, OwnedHeaders},
-    producer::{BaseProducer, BaseRecord, Producer, ProducerContext},
+    producer::{BaseRecord, Producer, ProducerContext},
 };
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
@@ -30,16 +31,20 @@ use super::{
     follow::Unread,
     partition::murmur2,
     reach::await_broker,
-    topics::{TopicPlan, await_topic, base_config, create_missing_topics, refused},
+    topics::{TopicPlan, await_topic, base_config, create_missing_topics},
     transactions::{Transaction, Transactions, init},
 };
 use crate::event::{SCHEMA_VERSION, Topic};
+use clients::Clients;
 
 /// How long a record may take to arrive before the run fails.
 pub(super) const DELIVERY_TIMEOUT: Duration = Duration::from_secs(60);
 pub(super) const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// How often acknowledgements are taken in, in records.
 const POLL_EVERY: u32 = 512;
+/// How long a full queue is given before the next try. Records that arrive are not reported one by one, so nothing ends the wait
+/// early: with 100 ms the queue ran dry, and the sink could take no more than ten queues a second.
+const ROOM_WAIT: Duration = Duration::from_millis(2);
 /// Bytes of a record beside its value, before compression (header, lengths, key).
 const RECORD_OVERHEAD_BYTES: u64 = 48;
 
@@ -88,7 +93,7 @@ pub struct Follow {
 
 /// The four topics of a Kafka cluster.
 pub struct KafkaSink {
-    producer: BaseProducer<Reports>,
+    clients: Clients,
     reports: Arc<Counters>,
     settings: KafkaSettings,
     /// Partitions of each topic, in the order of [`Topic::ALL`].
@@ -173,23 +178,26 @@ impl KafkaSink {
     /// [`SinkError::KafkaRequest`].
     pub fn connect(settings: KafkaSettings, stop: CancellationToken) -> Result<Self, SinkError> {
         await_broker(&settings, &stop)?;
-        let refused = |source| refused(&settings.servers, source);
         let reports = Arc::new(Counters { follows: settings.follow.is_some(), ..Counters::default() });
-        let producer: BaseProducer<Reports> =
-            producer_config(&settings).create_with_context(Reports(Arc::clone(&reports))).map_err(refused)?;
+        let clients = Clients::create(&settings, &reports)?;
         create_topics(&settings)?;
         let mut num_partitions = Vec::new();
         for topic in Topic::ALL {
-            num_partitions.push(await_topic(producer.client(), topic.name(), &settings.servers, &stop)?);
+            num_partitions.push(await_topic(
+                clients.first().client(),
+                topic.name(),
+                &settings.servers,
+                &stop,
+            )?);
         }
         let transaction = settings.transactions.map(Transaction::new);
         if transaction.is_some() {
-            init(&producer, &settings.servers)?;
+            init(clients.first(), &settings.servers)?;
         }
         let mut sink = Self {
             header: headers(&settings.run_id),
             next_partition: vec![0; num_partitions.len()],
-            producer,
+            clients,
             reports,
             settings,
             num_partitions,
@@ -241,7 +249,7 @@ impl Sink for KafkaSink {
         let num_bytes = record.value.map_or(0, <[u8]>::len);
         self.make_room(record.topic, partition, num_bytes as u64 + RECORD_OVERHEAD_BYTES)?;
         if let Some(transaction) = &mut self.transaction {
-            transaction.before_record(&self.producer, &self.settings.servers)?;
+            transaction.before_record(self.clients.first(), &self.settings.servers)?;
         }
         let headers = record.run_id.map_or_else(|| self.header.clone(), headers);
         let mut message =
@@ -249,7 +257,7 @@ impl Sink for KafkaSink {
         message.key = record.key;
         message.payload = record.value;
         loop {
-            message = match self.producer.send(message) {
+            message = match self.clients.send((record.topic, partition), message) {
                 Ok(()) => return Ok(()),
                 Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), refused)) => refused,
                 Err((source, _)) => {
@@ -257,7 +265,7 @@ impl Sink for KafkaSink {
                     return Err(SinkError::RecordRefused { topic, num_bytes, source });
                 }
             };
-            self.idle(Duration::from_millis(100))?;
+            self.idle(ROOM_WAIT)?;
             if self.stop.is_cancelled() {
                 return Err(SinkError::Stopped);
             }
@@ -266,25 +274,25 @@ impl Sink for KafkaSink {
 
     fn idle(&mut self, wait: Duration) -> Result<(), SinkError> {
         self.since_poll = 0;
-        self.producer.poll(wait);
+        self.clients.poll(wait);
         self.check_deliveries()?;
         match &mut self.transaction {
-            Some(transaction) => transaction.commit_if_due(&self.producer, &self.settings.servers),
+            Some(transaction) => transaction.commit_if_due(self.clients.first(), &self.settings.servers),
             None => Ok(()),
         }
     }
 
     fn finish(&mut self) -> Result<(), SinkError> {
-        let flushed = self.producer.flush(DELIVERY_TIMEOUT + Duration::from_secs(5));
+        let flushed = self.clients.flush(DELIVERY_TIMEOUT + Duration::from_secs(5));
         self.check_deliveries()?;
-        let on_their_way = u64::try_from(self.producer.in_flight_count()).unwrap_or(0);
+        let on_their_way = self.clients.num_on_their_way();
         if on_their_way > 0 || flushed.is_err() {
             let first_reason =
                 flushed.err().map_or_else(|| "still queued".to_owned(), |error| error.to_string());
             return Err(SinkError::Undelivered { count: on_their_way, first_reason });
         }
         if let Some(transaction) = &mut self.transaction {
-            transaction.commit(&self.producer, &self.settings.servers)?;
+            transaction.commit(self.clients.first(), &self.settings.servers)?;
         }
         self.check_nothing_was_dropped()
     }
@@ -300,7 +308,7 @@ impl Drop for KafkaSink {
     fn drop(&mut self) {
         // Only after an error is anything open: what it holds must not be seen.
         if let Some(transaction) = &mut self.transaction {
-            transaction.abort(&self.producer);
+            transaction.abort(self.clients.first());
         }
     }
 }
@@ -337,8 +345,8 @@ pub(super) fn producer_config(settings: &KafkaSettings) -> ClientConfig {
     default("linger.ms", "20");
     // Room for the giants of D23; the broker's own limit counts what is left after compression.
     default("message.max.bytes", "4000000");
-    // The bound of what is in memory; enough for both cores to stay busy.
-    default("queue.buffering.max.kbytes", "32768");
+    // The bound of what is in memory, for each producer; enough for both cores to stay busy.
+    default("queue.buffering.max.kbytes", "16384");
     default("queue.buffering.max.messages", "200000");
     if settings.transactions.is_some() {
         default("transactional.id", &format!("streamify-generate-{}", settings.run_id));

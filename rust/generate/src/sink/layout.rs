@@ -12,11 +12,12 @@ use std::{
     time::Duration,
 };
 
-use chrono::DateTime;
+use chrono::{DateTime, NaiveDateTime};
+use serde::{Deserialize, Serialize};
 
 use super::{
     Record, Sink, SinkError,
-    part::{Compression, PartFile, failed},
+    part::{Compression, PartFile, failed, partial},
 };
 use crate::event::Topic;
 
@@ -62,7 +63,40 @@ pub struct LayoutSink {
     parts: BTreeMap<(Topic, i64), u32>,
 }
 
+/// Where the files stand, for a checkpoint. Topics by their place in [`Topic::ALL`].
+#[derive(Debug, Serialize, Deserialize)]
+struct Mark {
+    /// Topic, hour and length in bytes of each file in the making.
+    open: Vec<(usize, i64, u64)>,
+    newest: [i64; Topic::ALL.len()],
+    /// Topic, hour and number of parts begun.
+    parts: Vec<(usize, i64, u32)>,
+}
+
 impl LayoutSink {
+    /// Opens the files where [`Sink::mark`] saw them; what was written after that is cut off, files begun after it are removed.
+    ///
+    /// # Errors
+    /// [`SinkError::NotResumable`] if a file is missing or shorter than it was then, [`SinkError::File`].
+    pub fn resume(layout: Layout, mark: &serde_json::Value) -> Result<Self, SinkError> {
+        let what = "the checkpoint is of other files";
+        let other = || SinkError::NotResumable { path: layout.folder.clone(), what };
+        let Mark { open, newest, parts } = Mark::deserialize(mark).map_err(|_| other())?;
+        let topic = |place: usize| Topic::ALL.get(place).copied().ok_or_else(other);
+        let begun: Result<BTreeMap<_, _>, SinkError> =
+            parts.into_iter().map(|(place, hour, count)| Ok(((topic(place)?, hour), count))).collect();
+        let parts = begun?;
+        let mut files = BTreeMap::new();
+        for (place, hour, length) in open {
+            let place = (topic(place)?, hour);
+            let part = parts.get(&place).and_then(|count| count.checked_sub(1)).ok_or_else(other)?;
+            let path = layout.path(place.0, hour, part);
+            files.insert(place, PartFile::resume(path, layout.compression, length)?);
+        }
+        layout.remove_after(&parts)?;
+        Ok(Self { layout, open: files, newest, parts })
+    }
+
     /// Makes the folder; without a cut, begins the files.
     ///
     /// # Errors
@@ -140,6 +174,66 @@ impl Layout {
     }
 }
 
+impl Layout {
+    /// Removes the files that were begun after a mark: the next parts of the hours that had some, and the hours that had none.
+    fn remove_after(&self, parts: &BTreeMap<(Topic, i64), u32>) -> Result<(), SinkError> {
+        for topic in Topic::ALL {
+            for hour in self.hours(topic)? {
+                let first = parts.get(&(topic, hour)).copied().unwrap_or(0);
+                // Parts are numbered without a gap.
+                for part in first.. {
+                    let path = self.path(topic, hour, part);
+                    if !remove(&path)? & !remove(&partial(&path))? {
+                        break;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns the hours that have a folder; without a cut, the one there is.
+    fn hours(&self, topic: Topic) -> Result<Vec<i64>, SinkError> {
+        if self.rotation == Rotation::None {
+            return Ok(vec![0]);
+        }
+        let folder = self.folder.join(topic.name());
+        if !folder.exists() {
+            return Ok(Vec::new());
+        }
+        let mut hours = Vec::new();
+        for date in names(&folder)? {
+            for hour in names(&folder.join(&date))? {
+                let time = format!("{date}/{hour}:00");
+                if let Ok(time) = NaiveDateTime::parse_from_str(&time, "date=%Y-%m-%d/hour=%H:%M") {
+                    hours.push(time.and_utc().timestamp_millis().div_euclid(HOUR_MS));
+                }
+            }
+        }
+        Ok(hours)
+    }
+}
+
+/// Returns the names in a folder; none if it is a file.
+fn names(folder: &Path) -> Result<Vec<String>, SinkError> {
+    if !folder.is_dir() {
+        return Ok(Vec::new());
+    }
+    let name = |entry: io::Result<fs::DirEntry>| Ok(entry?.file_name().to_string_lossy().into_owned());
+    let listed: io::Result<Vec<String>> =
+        fs::read_dir(folder).and_then(|entries| entries.map(name).collect());
+    listed.map_err(|source| failed(folder, source))
+}
+
+/// Removes a file; false if there is none.
+fn remove(path: &Path) -> Result<bool, SinkError> {
+    match fs::remove_file(path) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(source) => Err(failed(path, source)),
+    }
+}
+
 /// Removes the parts of an earlier run, and nothing else.
 fn remove_dates(folder: &Path) -> io::Result<()> {
     if !folder.exists() {
@@ -186,144 +280,18 @@ impl Sink for LayoutSink {
         }
         Ok(())
     }
+
+    fn mark(&mut self) -> Result<serde_json::Value, SinkError> {
+        let mut open = Vec::with_capacity(self.open.len());
+        for ((topic, hour), file) in &mut self.open {
+            open.push((*topic as usize, *hour, file.mark()?));
+        }
+        let parts =
+            self.parts.iter().map(|((topic, hour), count)| (*topic as usize, *hour, *count)).collect();
+        // A struct of numbers is always representable.
+        Ok(serde_json::to_value(Mark { open, newest: self.newest, parts }).unwrap_or_default())
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::io::Read;
-
-    fn record(hour: i64) -> Vec<u8> {
-        format!(
-            "{{\"song\":\"\\\"ts\\\":1\",\"ts\":{},\"sessionId\":1}}\n",
-            1_771_804_800_000 + hour * HOUR_MS
-        )
-        .into_bytes()
-    }
-
-    fn layout(folder: &Path, compression: Option<Compression>, rotation: Rotation) -> Layout {
-        Layout { folder: folder.to_owned(), compression, rotation, overwrite: false }
-    }
-
-    fn write(sink: &mut LayoutSink, topic: Topic, value: &[u8]) {
-        sink.write(&Record { topic, key: None, value: Some(value), run_id: None }).unwrap();
-    }
-
-    fn files(folder: &Path) -> Vec<String> {
-        let mut found = Vec::new();
-        let mut folders = vec![folder.to_owned()];
-        while let Some(next) = folders.pop() {
-            for entry in fs::read_dir(next).unwrap() {
-                let path = entry.unwrap().path();
-                if path.is_dir() {
-                    folders.push(path);
-                } else {
-                    found.push(path.strip_prefix(folder).unwrap().to_string_lossy().into_owned());
-                }
-            }
-        }
-        found.sort();
-        found
-    }
-
-    #[test]
-    fn each_hour_has_its_file_and_late_events_a_further_part() {
-        let folder = tempfile::tempdir().unwrap();
-        let mut sink = LayoutSink::create(layout(folder.path(), None, Rotation::Hour)).unwrap();
-
-        for hour in [0, 0, 1, 0, 2] {
-            write(&mut sink, Topic::PageView, &record(hour));
-        }
-        let at_two = files(folder.path());
-        write(&mut sink, Topic::PageView, &record(0));
-        write(&mut sink, Topic::PageView, b"{\"ts\":-5}\n");
-        write(&mut sink, Topic::PageView, b"broken");
-        sink.finish().unwrap();
-
-        let of_hour = |hour: &str| format!("page_view_events/date=2026-02-23/hour={hour}");
-        assert_eq!(
-            at_two,
-            [
-                of_hour("00/part-0000.jsonl"),
-                of_hour("01/part-0000.jsonl.partial"),
-                of_hour("02/part-0000.jsonl.partial"),
-            ]
-        );
-        assert_eq!(
-            files(folder.path()),
-            [
-                of_hour("00/part-0000.jsonl"),
-                of_hour("00/part-0001.jsonl"),
-                of_hour("01/part-0000.jsonl"),
-                of_hour("02/part-0000.jsonl"),
-            ]
-        );
-        let read = |name: &str| fs::read(folder.path().join(of_hour(name))).unwrap();
-        assert_eq!(read("00/part-0000.jsonl"), record(0).repeat(3));
-        assert_eq!(read("00/part-0001.jsonl"), record(0));
-        assert!(read("02/part-0000.jsonl").ends_with(b"{\"ts\":-5}\nbroken\n"));
-    }
-
-    #[test]
-    fn compressed_files_hold_the_same_bytes() {
-        for (compression, suffix) in [(Compression::Gzip, "gz"), (Compression::Zstd, "zst")] {
-            let folder = tempfile::tempdir().unwrap();
-            let mut sink =
-                LayoutSink::create(layout(folder.path(), Some(compression), Rotation::None)).unwrap();
-            write(&mut sink, Topic::Listen, &record(0));
-            sink.idle(Duration::ZERO).unwrap();
-            write(&mut sink, Topic::Listen, &record(9));
-            sink.finish().unwrap();
-
-            let bytes = fs::read(folder.path().join(format!("listen_events.jsonl.{suffix}"))).unwrap();
-            let text = match compression {
-                Compression::Zstd => zstd::decode_all(&bytes[..]).unwrap(),
-                Compression::Gzip => {
-                    let mut text = Vec::new();
-                    flate2::read::GzDecoder::new(&bytes[..]).read_to_end(&mut text).unwrap();
-                    text
-                }
-            };
-            assert_eq!(text, [record(0), record(9)].concat());
-            assert_eq!(files(folder.path()).len(), 4);
-        }
-    }
-
-    #[test]
-    fn a_sink_goes_on_after_everything_was_completed() {
-        let folder = tempfile::tempdir().unwrap();
-        let mut sink = LayoutSink::create(layout(folder.path(), None, Rotation::None)).unwrap();
-        write(&mut sink, Topic::Auth, b"1\n");
-        sink.finish().unwrap();
-        write(&mut sink, Topic::Auth, b"2\n");
-        sink.finish().unwrap();
-
-        assert_eq!(fs::read(folder.path().join("auth_events.jsonl")).unwrap(), b"1\n");
-        assert_eq!(fs::read(folder.path().join("auth_events.1.jsonl")).unwrap(), b"2\n");
-    }
-
-    #[test]
-    fn what_is_there_stays_unless_asked() {
-        for rotation in [Rotation::None, Rotation::Hour] {
-            let folder = tempfile::tempdir().unwrap();
-            let make = |overwrite| {
-                let layout = Layout { overwrite, ..layout(folder.path(), None, rotation) };
-                let mut sink = LayoutSink::create(layout)?;
-                write(&mut sink, Topic::Listen, &record(0));
-                sink.finish()
-            };
-
-            make(false).unwrap();
-            assert!(matches!(make(false), Err(SinkError::FileExists { .. })));
-            make(true).unwrap();
-        }
-    }
-
-    #[test]
-    fn event_times_are_found_and_strings_do_not_deceive() {
-        assert_eq!(event_time(&record(0)), Some(1_771_804_800_000));
-        assert_eq!(event_time(b"{\"ts\":-5}"), None);
-        assert_eq!(event_time(b"{\"ts\":99999999999999999999}"), None);
-        assert_eq!(event_time(b""), None);
-    }
-}
+mod tests;

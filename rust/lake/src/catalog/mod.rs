@@ -17,7 +17,7 @@ use iceberg::spec::TableMetadataRef;
 use iceberg::{TableCreation, TableRequirement, TableUpdate};
 
 use crate::settings::{CatalogSettings, LakeSettings};
-use crate::storage::StorageProvider;
+use crate::storage::{LakeStorage, StorageProvider};
 
 /// An Iceberg catalog, bound to one namespace.
 #[async_trait]
@@ -65,6 +65,8 @@ pub struct LoadedTable {
     pub metadata_location: String,
     /// Reads and writes the table's files; shared by all states of one table, so that connections are reused.
     pub file_io: FileIO,
+    /// The storage behind `file_io`, which can also list.
+    pub storage: Arc<LakeStorage>,
 }
 
 /// What became of a commit that did not succeed.

@@ -11,14 +11,13 @@ use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
-use iceberg::io::FileIO;
 use iceberg::spec::{TableMetadata, TableMetadataBuilder, TableMetadataRef};
 use iceberg::{MetadataLocation, TableCreation, TableRequirement, TableUpdate};
 
 use self::database::{Database, DatabaseError};
 use super::{Catalog, CatalogError, CommitFailure, LoadedTable, with_causes};
 use crate::settings::SqliteSettings;
-use crate::storage::StorageProvider;
+use crate::storage::{StorageProvider, TableStore};
 
 /// A catalog in a SQLite file.
 #[derive(Debug)]
@@ -26,7 +25,7 @@ pub struct SqliteCatalog {
     settings: SqliteSettings,
     namespace: String,
     database: Arc<Database>,
-    file_io: FileIO,
+    store: TableStore,
     /// The last state of each table; metadata files never change, so an equal location means equal metadata.
     known: Mutex<HashMap<String, LoadedTable>>,
 }
@@ -49,7 +48,7 @@ impl SqliteCatalog {
         Ok(Self {
             namespace: namespace.to_owned(),
             database: Arc::new(database),
-            file_io: storage.default_io(),
+            store: storage.default_store(),
             known: Mutex::default(),
             settings,
         })
@@ -76,7 +75,7 @@ impl SqliteCatalog {
         if let Some(known) = known.filter(|known| known.metadata_location == location) {
             return Ok(known);
         }
-        let (file_io, address) = (self.file_io.clone(), location.clone());
+        let (file_io, address) = (self.store.io.clone(), location.clone());
         let read = off_runtime(async move { TableMetadata::read_from(&file_io, &address).await }).await;
         let metadata =
             read.map_err(|source| CatalogError::MetadataUnreadable { location: location.clone(), source })?;
@@ -84,14 +83,14 @@ impl SqliteCatalog {
     }
 
     fn remember(&self, table: &str, metadata: TableMetadataRef, metadata_location: String) -> LoadedTable {
-        let file_io = self.file_io.clone();
-        let state = LoadedTable { name: table.to_owned(), metadata, metadata_location, file_io };
+        let TableStore { io, storage } = self.store.clone();
+        let state = LoadedTable { name: table.to_owned(), metadata, metadata_location, file_io: io, storage };
         self.known.lock().unwrap_or_else(PoisonError::into_inner).insert(table.to_owned(), state.clone());
         state
     }
 
     async fn discard(&self, location: &str) {
-        if let Err(error) = self.file_io.delete(location).await {
+        if let Err(error) = self.store.io.delete(location).await {
             tracing::warn!(location, %error, "failed to delete an unused metadata file");
         }
     }
@@ -160,7 +159,7 @@ impl Catalog for SqliteCatalog {
         let location = creation.location.take();
         let location = location.unwrap_or_else(|| format!("{}/{folder}/{table}", self.settings.warehouse));
         creation.location = Some(location.clone());
-        let file_io = self.file_io.clone();
+        let file_io = self.store.io.clone();
         let written = off_runtime(async move {
             let metadata = TableMetadataBuilder::from_table_creation(creation)?.build()?.metadata;
             let address = MetadataLocation::new_with_metadata(metadata.location(), &metadata);

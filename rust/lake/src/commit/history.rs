@@ -3,13 +3,15 @@
 //!
 //! A table property says how many snapshots of `main` are kept ([`MAX_SNAPSHOTS`]; new tables have 1,000, without the
 //! property all are kept). Older ones are removed in the same commit, a tenth of the bound at a time; snapshots that a
-//! branch or tag points to stay. Rows, offsets and their check do not depend on old snapshots; time travel does.
+//! branch or tag points to stay, and so do those that a registered consumer has not read yet ([`consumers`]). Rows, offsets
+//! and their check do not depend on old snapshots; time travel does.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
 use iceberg::spec::TableMetadata;
 
 use super::keys;
+use crate::care::{consumers, refs};
 
 /// Table property: how many snapshots of `main` are kept; 0 or absent: all.
 pub const MAX_SNAPSHOTS: &str = "streamify.max-snapshots";
@@ -20,17 +22,17 @@ pub(super) fn surplus(metadata: &TableMetadata) -> Vec<i64> {
     if max == 0 || metadata.snapshots().count() < max + (max / 10).max(1) {
         return Vec::new();
     }
-    let kept = referenced(metadata);
-    keys::lineage(metadata)
+    let needed_from = consumers::needed_from(metadata, &BTreeSet::new()).unwrap_or(i64::MAX);
+    let beyond: Vec<i64> = keys::lineage(metadata)
         .skip(max)
+        .filter(|snapshot| snapshot.sequence_number() < needed_from)
         .map(|snapshot| snapshot.snapshot_id())
-        .filter(|id| !kept.contains(id))
-        .collect()
-}
-
-/// Snapshots that a branch or tag points to. The crate shows them in the JSON form only.
-fn referenced(metadata: &TableMetadata) -> HashSet<i64> {
-    let json = serde_json::to_value(metadata).unwrap_or_default();
-    let refs = json.get("refs").and_then(|refs| refs.as_object());
-    refs.into_iter().flatten().filter_map(|(_, reference)| reference.get("snapshot-id")?.as_i64()).collect()
+        .collect();
+    if beyond.is_empty() {
+        return beyond;
+    }
+    // References that cannot be read keep everything.
+    let Ok(refs) = refs::all(metadata) else { return Vec::new() };
+    let kept: HashSet<i64> = refs.values().map(|reference| reference.snapshot_id).collect();
+    beyond.into_iter().filter(|id| !kept.contains(id)).collect()
 }

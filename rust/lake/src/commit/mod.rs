@@ -14,6 +14,7 @@
 //! | insert-new | [`Kind::Append`] with [`Commit::untouched`] | as append, and no rows added to or removed from these partitions | overtaken |
 //! | replace partitions | [`Kind::Overwrite`] with [`Commit::untouched`] | the same, and the removed files are live | overtaken |
 //! | rewrite files | [`Kind::Replace`] | anything, while the removed files are live and have no delete files | overtaken |
+//! | rewrite manifests | [`Kind::Manifests`] | anything: each attempt takes the manifests of its base | - |
 //!
 //! Overtaken means: nothing was committed; read again and try anew. Rewritten files (`replace` snapshots, whoever made
 //! them) leave the rows as they were and overtake only those who remove the same files.
@@ -22,8 +23,9 @@ mod error;
 pub mod history;
 pub mod keys;
 mod manifests;
+mod regroup;
 mod removal;
-mod retry;
+pub(crate) mod retry;
 mod rule;
 mod snapshot;
 
@@ -73,6 +75,8 @@ pub enum Kind {
     Overwrite,
     /// Puts the same rows into other files.
     Replace,
+    /// Puts the same files into other manifests, sorted by partition.
+    Manifests,
 }
 
 /// Files to add and to remove, and what they mean for the table's state.

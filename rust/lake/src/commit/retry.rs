@@ -14,7 +14,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 const WARN_EVERY: Duration = Duration::from_secs(5);
 
 #[derive(Debug)]
-pub(super) struct Retry {
+pub(crate) struct Retry {
     deadline: Instant,
     conflicts_left: u32,
     pause: Duration,
@@ -24,7 +24,7 @@ pub(super) struct Retry {
 }
 
 impl Retry {
-    pub(super) fn new(options: &CommitOptions) -> Self {
+    pub(crate) fn new(options: &CommitOptions) -> Self {
         Retry {
             deadline: Instant::now() + options.timeout,
             conflicts_left: options.max_conflicts,
@@ -35,24 +35,24 @@ impl Retry {
         }
     }
 
-    pub(super) fn may_continue(&self) -> bool {
+    pub(crate) fn may_continue(&self) -> bool {
         self.conflicts_left > 0 && Instant::now() < self.deadline
     }
 
     /// Another committer was faster: try again almost at once.
-    pub(super) fn conflicted(&mut self, message: &str) {
+    pub(crate) fn conflicted(&mut self, message: &str) {
         self.conflicts_left = self.conflicts_left.saturating_sub(1);
         self.pause = FIRST_PAUSE;
         self.last = message.to_string();
         debug!(message, "commit conflict, looking at the table again");
     }
 
-    pub(super) fn unavailable(&mut self, message: &str, retry_after: Option<Duration>) {
+    pub(crate) fn unavailable(&mut self, message: &str, retry_after: Option<Duration>) {
         self.asked_pause = retry_after;
         self.failed(&message);
     }
 
-    pub(super) fn failed(&mut self, error: &dyn Display) {
+    pub(crate) fn failed(&mut self, error: &dyn Display) {
         self.last = error.to_string();
         self.pause = (self.pause * 2).clamp(FIRST_PAUSE, LONGEST_PAUSE);
         if self.warned.is_none_or(|at| at.elapsed() >= WARN_EVERY) {
@@ -64,13 +64,13 @@ impl Retry {
 
     /// Waits before the next look: the pause asked for by the server, else growing ones, with jitter so that two
     /// committers do not meet again.
-    pub(super) async fn pause(&mut self) {
+    pub(crate) async fn pause(&mut self) {
         let pause = self.asked_pause.take().unwrap_or(self.pause).min(LONGEST_PAUSE * 6);
         let jitter = f64::from(Uuid::new_v4().as_bytes()[0]) / 255.0;
         tokio::time::sleep(pause.mul_f64(0.5 + 0.5 * jitter)).await;
     }
 
-    pub(super) fn explain(&self, refusal: Refusal) -> Refusal {
+    pub(crate) fn explain(&self, refusal: Refusal) -> Refusal {
         match refusal {
             Refusal::GaveUp { last } if !self.last.is_empty() => {
                 Refusal::GaveUp { last: format!("{last}; last answer: {}", self.last) }

@@ -14,7 +14,7 @@ use streamify_core::state::TableState;
 use uuid::Uuid;
 
 use super::manifests::{self, ManifestNames};
-use super::{Commit, Kind, history, keys, removal, rule};
+use super::{Commit, Kind, history, keys, regroup, removal, rule};
 use crate::catalog::LoadedTable;
 
 /// A commit while it is tried: what all its attempts share.
@@ -86,9 +86,10 @@ impl Draft {
             rule::check(untouched, metadata, io).await?;
         }
         let names = self.names.get_or_insert_with(|| ManifestNames::new(metadata, self.commit.commit_id));
-        let kept = match self.commit.removed.as_slice() {
-            [] => head.to_vec(),
-            removed => removal::without(metadata, io, names, self.snapshot_id, head, removed).await?,
+        let kept = match (self.commit.kind, self.commit.removed.as_slice()) {
+            (Kind::Manifests, _) => regroup::all(metadata, io, names, self.snapshot_id, head).await?,
+            (_, []) => head.to_vec(),
+            (_, removed) => removal::without(metadata, io, names, self.snapshot_id, head, removed).await?,
         };
         if self.added.is_none() && !self.commit.files.is_empty() {
             let files = self.commit.files.clone();
@@ -184,7 +185,7 @@ impl Draft {
         let operation = match self.commit.kind {
             Kind::Append => Operation::Append,
             Kind::Overwrite => Operation::Overwrite,
-            Kind::Replace => Operation::Replace,
+            Kind::Replace | Kind::Manifests => Operation::Replace,
         };
         Summary { operation, additional_properties: properties }
     }

@@ -12,14 +12,18 @@ use super::FileError;
 
 /// The columns of a table's files.
 #[derive(Clone, Debug)]
-pub(super) struct Layout {
+pub struct Layout {
     table: String,
     schema: SchemaRef,
     arrow: ArrowSchemaRef,
 }
 
 impl Layout {
-    pub(super) fn new(table: &str, schema: &SchemaRef) -> Result<Self, FileError> {
+    /// The layout of a table with this schema.
+    ///
+    /// # Errors
+    /// [`FileError::UnsupportedSchema`]
+    pub fn new(table: &str, schema: &SchemaRef) -> Result<Self, FileError> {
         let arrow = iceberg::arrow::schema_to_arrow_schema(schema)
             .map_err(|source| FileError::UnsupportedSchema { table: table.to_owned(), source })?;
         Ok(Self { table: table.to_owned(), schema: schema.clone(), arrow: Arc::new(arrow) })
@@ -35,7 +39,10 @@ impl Layout {
     }
 
     /// Returns the rows of `batch` in the table's columns; missing optional columns become null.
-    pub(super) fn arrange(&self, batch: &RecordBatch) -> Result<RecordBatch, FileError> {
+    ///
+    /// # Errors
+    /// Columns that the table has not, or lacks, or that do not fit its types.
+    pub fn arrange(&self, batch: &RecordBatch) -> Result<RecordBatch, FileError> {
         for field in batch.schema_ref().fields() {
             if self.arrow.field_with_name(field.name()).is_err() {
                 return Err(FileError::UnknownColumn {

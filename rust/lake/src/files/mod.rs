@@ -19,8 +19,8 @@ use parquet::arrow::arrow_writer::{ArrowWriter, ArrowWriterOptions};
 use parquet::errors::ParquetError;
 use parquet::file::metadata::{KeyValue, ParquetMetaData};
 
-use self::layout::Layout;
-pub use self::partition::FilePartition;
+pub use self::layout::Layout;
+pub use self::partition::{FilePartition, check_partitioning};
 use crate::catalog::LoadedTable;
 use crate::storage::PART_SIZE;
 

@@ -115,6 +115,17 @@ pub async fn live_files(
     Ok(files)
 }
 
+impl LoadedTable {
+    /// Counts the manifests of the head.
+    ///
+    /// # Errors
+    /// The manifest list cannot be read.
+    pub async fn num_manifests(&self) -> Result<u64, ReadError> {
+        let manifests = manifests_of_head(&self.metadata, &self.file_io).await;
+        Ok(manifests.map_err(|source| self.unreadable(source))?.len() as u64)
+    }
+}
+
 /// The days a manifest's files may belong to; `None` if its bounds do not tell.
 pub(crate) fn days_of_manifest(
     manifest: &ManifestFile,

@@ -24,13 +24,13 @@ use super::failure;
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub struct LocalStorage;
 
-fn local_path(address: &str) -> PathBuf {
+pub(super) fn local_path(address: &str) -> PathBuf {
     let path = address.strip_prefix("file://").or_else(|| address.strip_prefix("file:")).unwrap_or(address);
     if path.starts_with('/') { PathBuf::from(path) } else { Path::new("/").join(path) }
 }
 
 /// Runs blocking file work off the runtime's threads.
-async fn blocking<T, F>(action: &'static str, address: &str, work: F) -> iceberg::Result<T>
+pub(super) async fn blocking<T, F>(action: &'static str, address: &str, work: F) -> iceberg::Result<T>
 where
     T: Send + 'static,
     F: FnOnce(PathBuf) -> io::Result<T> + Send + 'static,

@@ -4,6 +4,7 @@
 //! The iceberg crate brings the interface but no object store. Ours keeps one client per set of settings, so that
 //! loading a table costs no new connections.
 
+mod list;
 mod local;
 mod s3;
 mod s3_upload;
@@ -21,23 +22,42 @@ use iceberg::io::{
 };
 use serde::{Deserialize, Serialize};
 
+pub use self::list::{ListedFile, canonical};
 pub use self::local::LocalStorage;
 pub use self::s3::S3Storage;
 pub use self::s3_upload::PART_SIZE;
 use crate::settings::S3Settings;
 
-/// Hands out [`FileIO`]s; those with equal object store settings share their connections.
+/// Access to the files of a table; clones share their connections.
+#[derive(Clone, Debug)]
+pub struct TableStore {
+    /// The access that the iceberg crate knows.
+    pub io: FileIO,
+    /// The storage behind it, which can also list.
+    pub storage: Arc<LakeStorage>,
+}
+
+impl TableStore {
+    /// Creates an access of its own; connections are opened at the first use.
+    fn new(settings: S3Settings) -> Self {
+        let storage = Arc::new(LakeStorage::new(settings));
+        let factory = LakeStorageFactory { storage: storage.clone() };
+        Self { io: FileIOBuilder::new(Arc::new(factory)).build(), storage }
+    }
+}
+
+/// Hands out [`TableStore`]s; those with equal object store settings share their connections.
 #[derive(Clone, Debug)]
 pub struct StorageProvider {
     default: S3Settings,
-    known: Arc<Mutex<HashMap<S3Settings, FileIO>>>,
+    known: Arc<Mutex<HashMap<S3Settings, TableStore>>>,
 }
 
 /// How many sets of object store settings are kept; only vended credentials ever bring more than one.
 const MAX_KNOWN: usize = 32;
 
 impl StorageProvider {
-    /// Creates a provider whose [`StorageProvider::default_io`] uses these settings.
+    /// Creates a provider whose [`StorageProvider::default_store`] uses these settings.
     pub fn new(default: S3Settings) -> Self {
         Self { default, known: Arc::default() }
     }
@@ -48,24 +68,23 @@ impl StorageProvider {
     }
 
     /// Returns the file access with the configured settings.
-    pub fn default_io(&self) -> FileIO {
-        self.io(&self.default)
+    pub fn default_store(&self) -> TableStore {
+        self.store(&self.default)
     }
 
     /// Returns the file access with other settings, such as vended credentials.
-    pub fn io(&self, settings: &S3Settings) -> FileIO {
+    pub fn store(&self, settings: &S3Settings) -> TableStore {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(io) = known.get(settings) {
-            return io.clone();
+        if let Some(store) = known.get(settings) {
+            return store.clone();
         }
         if known.len() >= MAX_KNOWN {
             // Old vended keys: whoever still writes with them holds its own copy.
             known.clear();
         }
-        let storage = Arc::new(LakeStorage::new(settings.clone()));
-        let io = FileIOBuilder::new(Arc::new(LakeStorageFactory { storage })).build();
-        known.insert(settings.clone(), io.clone());
-        io
+        let store = TableStore::new(settings.clone());
+        known.insert(settings.clone(), store.clone());
+        store
     }
 }
 
@@ -183,7 +202,7 @@ mod tests {
             ..S3Settings::none()
         };
 
-        let _ = (provider.default_io(), provider.default_io(), provider.io(&vended));
+        let _ = (provider.default_store(), provider.default_store(), provider.store(&vended));
 
         assert_eq!(provider.known.lock().unwrap().len(), 2);
     }

@@ -78,7 +78,7 @@ pub(super) fn is_s3(path: &str) -> bool {
     path.starts_with("s3://") || path.starts_with("s3a://")
 }
 
-fn parse(path: &str) -> iceberg::Result<ObjectAddress> {
+pub(super) fn parse(path: &str) -> iceberg::Result<ObjectAddress> {
     let rest = path.strip_prefix("s3://").or_else(|| path.strip_prefix("s3a://"));
     match rest.and_then(|rest| rest.split_once('/')) {
         Some((bucket, key)) if !bucket.is_empty() && !key.is_empty() => {
@@ -97,7 +97,7 @@ impl S3Storage {
         Self { shared: Arc::new(Shared::new(settings)) }
     }
 
-    async fn client(&self) -> &Client {
+    pub(super) async fn client(&self) -> &Client {
         self.shared.client.get_or_init(|| build_client(&self.shared.settings)).await
     }
 

@@ -68,6 +68,7 @@ struct State {
     num_tokens: u32,
     etags: bool,
     namespaces: Vec<String>,
+    root: Option<String>,
     tables: HashMap<String, (TableMetadata, u32)>,
 }
 
@@ -119,6 +120,11 @@ impl Server {
 
     pub fn set_token_life(&self, seconds: u64) {
         self.state.lock().unwrap().token_life = Some(seconds);
+    }
+
+    /// Places new tables below this address instead of `s3://lake`.
+    pub fn set_root(&self, root: &str) {
+        self.state.lock().unwrap().root = Some(root.to_owned());
     }
 
     pub fn send_etags(&self) {
@@ -201,6 +207,10 @@ impl State {
                 Reply::json(body)
             }
             ("POST", [.., "tables"]) => self.create(&request.body),
+            ("GET", [.., "tables"]) => {
+                let names = self.tables.keys().map(|name| json!({"namespace": ["streamify"], "name": name}));
+                Reply::json(json!({"identifiers": names.collect::<Vec<_>>()}))
+            }
             ("GET", [.., "tables", name]) => self.load(name, request.headers.get("if-none-match")),
             ("POST", [.., "tables", name]) => self.commit(name, &request.body),
             _ => Reply::error(404, "no such thing"),
@@ -224,7 +234,7 @@ impl State {
         body.properties.remove("format-version");
         let creation = TableCreation::builder()
             .name(body.name.clone())
-            .location(format!("s3://lake/{}", body.name))
+            .location(format!("{}/{}", self.root.as_deref().unwrap_or("s3://lake"), body.name))
             .schema(body.schema)
             .partition_spec_opt(body.partition_spec)
             .sort_order_opt(body.write_order)
@@ -244,7 +254,7 @@ impl State {
             return Reply::Send { status: 304, headers: Vec::new(), body: String::new() };
         }
         let body = json!({
-            "metadata-location": format!("s3://lake/{name}/metadata/{version}.json"), "metadata": metadata, "config": {},
+            "metadata-location": format!("{}/metadata/{version}.json", metadata.location()), "metadata": metadata, "config": {},
         });
         let reply = Reply::json(body);
         if self.etags { reply.with_header("etag", &current) } else { reply }

@@ -38,9 +38,13 @@ struct Current {
 enum Stage {
     /// The people around the day are read.
     People,
+    /// That bucket comes next, if there is one.
+    Next(u64),
     /// The events of that bucket are read.
     Events(u64),
-    /// All events were read.
+    /// All events were read; rows of other people come next.
+    Keep,
+    /// Rows of other people are read.
     Stored,
     /// All rows were given.
     Finish,
@@ -84,39 +88,43 @@ impl Replace {
         }
     }
 
-    /// Does the next thing of a day; the turn, if there is one, asks for input.
+    /// Does the next thing of a day; the turn, if there is one, asks for input. Rows are given before more is read.
     fn advance(&mut self, current: &mut Current, common: &mut Common) -> Result<Option<Turn>, SessionError> {
         let day = current.day;
-        let next_bucket = match current.stage {
+        let mut turn = None;
+        current.stage = match current.stage {
             Stage::People => {
                 if let Some(turn) = common.read_people_around(day) {
                     return Ok(Some(turn));
                 }
                 let events = common.window.day(day).map_or(0, |people| people.rows());
                 current.buckets = events.div_ceil(common.options.max_events.max(1)) as u64;
-                0
+                Stage::Next(0)
+            }
+            Stage::Next(bucket) if bucket < current.buckets => {
+                turn = Some(common.read(day, Read::Events));
+                Stage::Events(bucket)
             }
             Stage::Events(bucket) => {
                 let events = std::mem::take(&mut current.events);
                 let wanted = self.days.contains(&day);
                 let ended = sessionize(day, events, wanted, &common.runs, &mut self.tails);
                 self.write(ended, common)?;
-                bucket + 1
+                Stage::Next(bucket + 1)
             }
-            Stage::Stored | Stage::Finish => {
-                current.stage = Stage::Finish;
-                return Ok(None);
+            Stage::Next(_) => {
+                let ended = ended_before(day, &mut self.tails);
+                self.write(ended, common)?;
+                Stage::Keep
             }
+            Stage::Keep => {
+                let keeps_rows = self.days.contains(&day) && !matches!(common.affected, Affected::All);
+                turn = keeps_rows.then(|| common.read_sessions(day));
+                Stage::Stored
+            }
+            Stage::Stored | Stage::Finish => Stage::Finish,
         };
-        if next_bucket < current.buckets {
-            current.stage = Stage::Events(next_bucket);
-            return Ok(Some(common.read(day, Read::Events)));
-        }
-        let ended = ended_before(day, &mut self.tails);
-        self.write(ended, common)?;
-        current.stage = Stage::Stored;
-        let keeps_rows = self.days.contains(&day) && !matches!(common.affected, Affected::All);
-        Ok(keeps_rows.then(|| common.read_sessions(day)))
+        Ok(turn)
     }
 
     pub(super) fn push(

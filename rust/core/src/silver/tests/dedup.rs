@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use arrow::array::BooleanArray;
 use proptest::prelude::*;
 
-use crate::silver::dedup::{BYTES_PER_ID, Coordinates, Deliveries, FirstDelivery, bucket_of, buckets_for};
+use crate::silver::dedup::{Coordinates, Deliveries, FirstDelivery, bucket_of};
 
 #[derive(Clone, Debug)]
 struct Delivery {
@@ -96,6 +96,12 @@ proptest! {
         prop_assert_eq!(&rows, &kept);
         prop_assert_eq!([found.offered, found.duplicates, found.already_known, found.conflicts], counts);
         prop_assert_eq!(found.kept.len() as u64 + found.duplicates + found.already_known, found.offered);
+        let mut contested: BTreeMap<u128, usize> = BTreeMap::new();
+        for one in &deliveries {
+            *contested.entry(one.id).or_insert(usize::from(known.contains_key(&one.id))) += 1;
+        }
+        contested.retain(|_, count| *count > 1);
+        prop_assert!(contested.keys().eq(found.contested.keys().collect::<BTreeSet<_>>()));
         let mask = found.kept.mask(0..deliveries.len());
         prop_assert_eq!(mask, BooleanArray::from((0..deliveries.len()).map(|row| kept.contains(&row)).collect::<Vec<_>>()));
     }
@@ -141,13 +147,4 @@ fn nothing_offered_is_nothing_kept() {
     let decided = sealed.finish();
     assert!(decided.kept.is_empty());
     assert_eq!(decided, Deliveries::default());
-}
-
-#[test]
-fn buckets_follow_from_the_memory_there_is() {
-    let mebibyte = 1 << 20;
-    assert_eq!((buckets_for(0, mebibyte), buckets_for(1000, mebibyte)), (1, 1));
-    assert_eq!(buckets_for(1_000_000, 10 * BYTES_PER_ID as u64), 100_000);
-    assert_eq!(buckets_for(1_000_000, 64 * mebibyte), 3);
-    assert_eq!((buckets_for(u64::MAX, 1), buckets_for(1, 0)), (u32::MAX, 150));
 }

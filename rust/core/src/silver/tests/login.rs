@@ -54,24 +54,3 @@ fn the_rule_names_the_page_of_a_login() {
     let page = silver("page_view_events", &[PAGE]);
     assert_eq!((rule.topic.as_str(), json!(rule.value)), ("page_view_events", value(&page, &rule.field, 0)));
 }
-
-#[test]
-fn the_event_before_is_found_and_the_mark_set() {
-    let (auth, pages) =
-        (SilverPlan::new(&contract("auth_events")), SilverPlan::new(&contract("page_view_events")));
-    let rule = auth.contract().silver.precedence.clone().unwrap();
-    let home = with(PAGE, "\"Login\"", "\"Home\"");
-    let views = silver("page_view_events", &[&home, PAGE]);
-    assert_eq!(pages.precedes(&rule, &views).unwrap(), BooleanArray::from(vec![false, true]));
-
-    let rows = silver("auth_events", &[AUTH, AUTH]);
-    let marked = auth.mark(&rows, vec![false, true]).unwrap();
-    assert_eq!(
-        (value(&marked, "is_login_result", 0), value(&marked, "is_login_result", 1)),
-        (json!(false), json!(true))
-    );
-    assert_eq!(auth.mark(&marked, vec![false; 2]).unwrap(), rows);
-    let error = auth.mark(&rows, vec![true]).unwrap_err();
-    assert_eq!(error.to_string(), "failed to make column `is_login_result` of topic `auth_events`");
-    assert_eq!(pages.mark(&views, Vec::new()).unwrap(), views);
-}

@@ -36,7 +36,8 @@ impl KafkaSink {
 
     fn watermarks(&self, (topic, partition): (usize, i32)) -> Result<(i64, i64), SinkError> {
         let name = Topic::ALL[topic].name();
-        self.producer
+        self.clients
+            .first()
             .client()
             .fetch_watermarks(name, partition, REQUEST_TIMEOUT)
             .map_err(|source| self.request_failed("look up the offsets of a partition", source))

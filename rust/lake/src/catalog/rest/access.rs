@@ -8,11 +8,10 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
 use chrono::Utc;
-use iceberg::io::FileIO;
 
 use super::wire::StorageCredential;
 use crate::settings::{S3Credentials, S3Settings, Secret};
-use crate::storage::StorageProvider;
+use crate::storage::{StorageProvider, TableStore};
 
 /// Keys with less than this to live are replaced, in milliseconds.
 const MIN_REMAINING_MS: i64 = 5 * 60 * 1000;
@@ -28,7 +27,7 @@ struct Access {
     settings: S3Settings,
     /// When vended keys run out, in milliseconds since 1970 UTC.
     expires_at_ms: Option<i64>,
-    io: FileIO,
+    store: TableStore,
 }
 
 impl Access {
@@ -55,19 +54,19 @@ impl FileAccess {
         location: &str,
         config: HashMap<String, String>,
         credentials: Vec<StorageCredential>,
-    ) -> FileIO {
+    ) -> TableStore {
         let told = merge(location, config, credentials);
         let settings = combine(self.storage.settings(), &told);
         let mut by_table = self.by_table.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) =
             by_table.get(table).filter(|known| known.lasts() && same_but_keys(&known.settings, &settings))
         {
-            return known.io.clone();
+            return known.store.clone();
         }
         let expires_at_ms = told.get("s3.session-token-expires-at-ms").and_then(|text| text.parse().ok());
-        let io = self.storage.io(&settings);
-        by_table.insert(table.to_owned(), Access { settings, expires_at_ms, io: io.clone() });
-        io
+        let store = self.storage.store(&settings);
+        by_table.insert(table.to_owned(), Access { settings, expires_at_ms, store: store.clone() });
+        store
     }
 }
 

@@ -16,7 +16,6 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
-use iceberg::io::FileIO;
 use iceberg::{TableCreation, TableRequirement, TableUpdate};
 use reqwest::{Method, StatusCode};
 use serde::Serialize;
@@ -26,7 +25,7 @@ use self::access::FileAccess;
 use self::transport::{Answer, Request, Transport};
 use super::{Catalog, CatalogError, CommitFailure, LoadedTable};
 use crate::settings::RestSettings;
-use crate::storage::StorageProvider;
+use crate::storage::{StorageProvider, TableStore};
 
 /// A client of an Iceberg REST catalog.
 #[derive(Debug)]
@@ -96,9 +95,10 @@ impl RestCatalog {
             return Err(CatalogError::BrokenAnswer { context: format!("table `{table}`"), source });
         };
         let metadata = Arc::new(loaded.metadata);
-        let file_io =
+        let store =
             self.access.after_load(table, metadata.location(), loaded.config, loaded.storage_credentials);
-        let state = LoadedTable { name: table.to_owned(), metadata, metadata_location, file_io };
+        let TableStore { io, storage } = store;
+        let state = LoadedTable { name: table.to_owned(), metadata, metadata_location, file_io: io, storage };
         self.remember(etag, &state);
         Ok(state)
     }
@@ -106,17 +106,19 @@ impl RestCatalog {
     /// Returns the access to a table's files, with fresh keys if the vended ones are about to run out.
     ///
     /// A writer that only ever commits would otherwise keep its first keys: answers to commits bring none.
-    async fn renewed_access(&self, base: &LoadedTable) -> FileIO {
+    async fn renewed_access(&self, base: &LoadedTable) -> TableStore {
+        let known =
+            |table: &LoadedTable| TableStore { io: table.file_io.clone(), storage: table.storage.clone() };
         if !self.access.needs_renewal(&base.name) {
-            return base.file_io.clone();
+            return known(base);
         }
         match self.load_table(&base.name).await {
-            Ok(Some(table)) => table.file_io,
-            Ok(None) => base.file_io.clone(),
+            Ok(Some(table)) => known(&table),
+            Ok(None) => known(base),
             Err(error) => {
                 let error = super::with_causes(&error);
                 tracing::warn!(table = base.name, error, "failed to renew the keys of a table's files");
-                base.file_io.clone()
+                known(base)
             }
         }
     }
@@ -188,11 +190,13 @@ impl Catalog for RestCatalog {
         // From here on the commit is applied: a broken answer must not look like a failure.
         let parsed = parse::<wire::CommitTableAnswer>(answer, "commit").await;
         let applied = parsed.map_err(|error| CommitFailure::Unknown(super::with_causes(&error)))?;
+        let TableStore { io, storage } = self.renewed_access(base).await;
         Ok(LoadedTable {
             name: base.name.clone(),
             metadata: Arc::new(applied.metadata),
             metadata_location: applied.metadata_location,
-            file_io: self.renewed_access(base).await,
+            file_io: io,
+            storage,
         })
     }
 

@@ -1,0 +1,147 @@
+"""Measures the batch jobs against real MinIO and REST catalog: silver, sessions, known rows again, compaction, long histories.
+
+Bronze is filled by the example `fill_bronze`, so no broker shares the machine. CPU is that of the job's process.
+"""
+
+import itertools
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.process import Cost, run
+from dagster_project.lib.paths import find_binary
+from tools.prove.claims import Claim, at_least, at_most, equal
+from tools.prove.tables import open_catalog
+from tools.stack import Stack, StackOptions
+
+LISTENS = "listen_events"
+#: Rows of the history that a batch is held against.
+HISTORIES = {"small": (100_000, 1_000_000), "full": (1_000_000, 10_000_000, 100_000_000)}
+#: Rows of one commit of bronze.
+COMMIT_ROWS = 250_000
+BATCH_ROWS = 100_000
+#: Milliseconds of the first event, and of a day.
+START_MS, DAY_MS = 1_793_000_000_926, 86_400_000
+
+
+@dataclass(frozen=True)
+class Lake:
+    """An environment with tables, and where the programs' logs go."""
+
+    environment: Mapping[str, str]
+    work: Path
+
+    def fill(self, file: Path, rows: int = COMMIT_ROWS, shift_days: int = 0, offset: int = 0) -> int:
+        """Lands a file of listens in bronze; returns the next offset."""
+        program = str(find_binary("examples/fill_bronze", os.environ))
+        command = [program, str(file), LISTENS, str(rows), str(shift_days), str(offset)]
+        done = subprocess.run(command, check=True, env=os.environ | dict(self.environment), capture_output=True, text=True)
+        return int(done.stdout.split()[-1])
+
+    def job(self, *arguments: str) -> tuple[Cost, dict[str, object]]:
+        """Runs a job; returns its cost and its report on its one table."""
+        report = self.work / "report.json"
+        program = str(find_binary("streamify-batch", os.environ))
+        cost = run([program, *arguments, "--summary-json", str(report)], self.environment, self.work / "jobs.log")
+        if cost.code != 0:
+            raise RuntimeError(f"{arguments[0]} ended with {cost.code}, see {self.work / 'jobs.log'}")
+        tables = json.loads(report.read_text(encoding="utf-8"))["tables"]
+        return cost, tables[0]
+
+    def rows(self, table: str) -> int:
+        """Returns the number of rows, by the catalog."""
+        snapshot = open_catalog(dict(self.environment)).load_table(f"streamify.{table}").current_snapshot()
+        if snapshot is None or snapshot.summary is None:
+            return 0
+        return int(snapshot.summary.additional_properties["total-records"])
+
+
+def jobs(data: Path, work: Path, limit: str) -> Iterator[Claim]:
+    """One large run of each job under a memory limit, then the known rows again."""
+    mib = {"1GiB": 1024, "128MB": 122}[limit]
+    truth = json.loads((data / "truth.json").read_text(encoding="utf-8"))["topics"][LISTENS]
+    head = work / "head.kv"
+    with (data / f"{LISTENS}.kv").open("rb") as source:
+        head.write_bytes(b"".join(itertools.islice(source, BATCH_ROWS)))
+    with Stack(work / f"stack-{limit}", StackOptions(only=("gateway",))) as stack:
+        lake = Lake(stack.environment() | {"STREAMIFY_HOME": str(work), "STREAMIFY_BATCH_MEMORY_LIMIT": limit}, work)
+        offset = lake.fill(data / f"{LISTENS}.kv")
+        delivered, distinct = truth["delivered"], truth["distinct"]
+        name = f"limit {limit}"
+        silver, _ = lake.job("silver", "--tables", f"silver_{LISTENS}")
+        yield equal(f"{name}: silver rows", lake.rows(f"silver_{LISTENS}"), distinct)
+        yield at_most(f"{name}: silver: CPU-s per million bronze rows", silver.cpu / delivered * 1e6, 2.5)
+        yield at_most(f"{name}: silver: peak memory", round(silver.peak_mib), mib, " MiB")
+        sessions, report = lake.job("sessions")
+        yield equal(f"{name}: silver rows in sessions", report["rows_in"], {f"silver_{LISTENS}": distinct})
+        yield at_most(f"{name}: sessions: CPU-s per million silver rows", sessions.cpu / distinct * 1e6, 0.9)
+        yield at_most(f"{name}: sessions: peak memory", round(sessions.peak_mib), mib, " MiB")
+        lake.fill(head, offset=offset)
+        again, known = lake.job("silver", "--tables", f"silver_{LISTENS}")
+        yield equal(f"{name}: {BATCH_ROWS:,} known rows again: added", known["rows_out"], 0)
+        yield at_most(f"{name}: {BATCH_ROWS:,} known rows again: CPU-s in all", again.cpu, 1.0)
+        compact, report = lake.job("compact", "--tables", f"bronze_{LISTENS}", "--min-files", "2")
+        megabytes = float(str(report["bytes_rewritten"])) / 1e6
+        yield at_least(f"{name}: compaction: MB of Parquet per CPU-s", megabytes / compact.cpu, 100)
+        yield at_most(f"{name}: compaction: peak memory", round(compact.peak_mib), mib, " MiB")
+        yield equal(f"{name}: compaction: bronze rows after", lake.rows(f"bronze_{LISTENS}"), delivered + BATCH_ROWS)
+    shutil.rmtree(work / f"stack-{limit}")
+
+
+def histories(data: Path, work: Path, size: str) -> Iterator[Claim]:
+    """The same batch against histories of more and more days: what a run costs must not follow them."""
+    block, batch = work / "block.kv", work / "batch.kv"
+    first = HISTORIES[size][0]
+    with (data / f"{LISTENS}.kv").open("rb") as source:
+        lines = list(itertools.islice(source, first))
+    block.write_bytes(b"".join(lines))
+    days = (_time_of(lines[-1]) - START_MS) // DAY_MS + 2
+    # Other events of the first two days: the same people a little later.
+    batch.write_bytes(b"".join(_later(line) for line in lines[:BATCH_ROWS]))
+    figures: list[tuple[int, Cost, dict[str, object], Cost, dict[str, object]]] = []
+    lake = Lake({"STREAMIFY_HOME": str(work / "histories")}, work)
+    offset, copies = 0, 0
+    for rows in HISTORIES[size]:
+        while copies * first < rows:
+            offset = lake.fill(block, shift_days=int(copies * days), offset=offset)
+            copies += 1
+            if copies % 10 == 0:
+                lake.job("silver", "--tables", f"silver_{LISTENS}")
+        for job in (("silver", "--tables", f"silver_{LISTENS}"), ("sessions",), ("compact", "--min-files", "2")):
+            lake.job(*job)
+        shutil.copytree(work / "histories", work / "kept")
+        lake.fill(batch, rows=BATCH_ROWS, offset=offset)
+        silver_cost, silver = lake.job("silver", "--tables", f"silver_{LISTENS}")
+        sessions_cost, sessions = lake.job("sessions")
+        figures.append((rows, silver_cost, silver, sessions_cost, sessions))
+        # The next history grows from the tables without the batch.
+        shutil.rmtree(work / "histories")
+        (work / "kept").rename(work / "histories")
+    base = figures[0]
+    for rows, silver_cost, silver, sessions_cost, sessions in figures:
+        name = f"batch against {rows // 1000:,} k rows"
+        yield equal(f"{name}: rows added", silver["rows_out"], base[2]["rows_out"])
+        yield at_most(f"{name}: silver: CPU-s to the first", silver_cost.cpu / base[1].cpu, 1.2, " x")
+        yield at_most(f"{name}: silver: data bytes to the first", _bytes(silver) / _bytes(base[2]), 1.2, " x")
+        yield at_most(f"{name}: sessions: CPU-s to the first", sessions_cost.cpu / base[3].cpu, 1.2, " x")
+        yield at_most(f"{name}: sessions: data bytes to the first", _bytes(sessions) / _bytes(base[4]), 1.2, " x")
+
+
+def _bytes(report: dict[str, object]) -> float:
+    return float(str(report["bytes_read"]))
+
+
+def _time_of(line: bytes) -> int:
+    return int(json.loads(line.split(b"\t", 1)[1])["ts"])
+
+
+def _later(line: bytes) -> bytes:
+    """The event seven milliseconds later: another event of the same person."""
+    key, value = line.split(b"\t", 1)
+    event = json.loads(value)
+    event["ts"] += 7
+    return key + b"\t" + json.dumps(event).encode() + b"\n"
