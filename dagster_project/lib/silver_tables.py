@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import dagster as dg
 
-from dagster_project.lib.bronze_tables import static_metadata
+from dagster_project.lib.bronze_tables import JOB_KEY, static_metadata
 from dagster_project.lib.contracts import DEAD_LETTER_TABLE, Contract
 from dagster_project.lib.silver_columns import SESSION_COLUMNS, SESSIONS_TABLE, silver_columns
 
@@ -22,11 +22,15 @@ def silver_contracts(contracts: Sequence[Contract]) -> Sequence[Contract]:
     return sorted(contracts, key=lambda contract: (contract.silver.mark is not None, contract.silver.table))
 
 
-def silver_deps(contract: Contract, contracts: Iterable[Contract]) -> Sequence[str]:
-    """Returns the tables that a silver table is made from."""
+def silver_deps(contract: Contract, contracts: Iterable[Contract]) -> Sequence[dg.AssetKey]:
+    """Returns what a silver table is made from, and the job that fills it.
+
+    The bronze tables are external assets, through which Dagster does not order the steps of a run: without the job among them,
+    silver would run beside it where both are launched together.
+    """
     mark = contract.silver.mark
     looked_at = [other.silver.table for other in contracts if mark and other.topic == mark[1]]
-    return [contract.table, *looked_at]
+    return [JOB_KEY, *(dg.AssetKey(table) for table in (contract.table, *looked_at))]
 
 
 def session_deps(contracts: Iterable[Contract]) -> Sequence[str]:

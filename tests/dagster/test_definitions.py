@@ -60,8 +60,8 @@ def test_silver_is_made_after_what_it_is_made_from(loaded):
         for spec in loaded.resolve_all_asset_specs()
     }
 
-    assert deps["silver_listen_events"] == {"bronze_listen_events"}
-    assert deps["silver_auth_events"] == {"bronze_auth_events", "silver_page_view_events"}
+    assert deps["silver_listen_events"] == {"bronze_streaming_job", "bronze_listen_events"}
+    assert deps["silver_auth_events"] == {"bronze_streaming_job", "bronze_auth_events", "silver_page_view_events"}
     assert deps["silver_user_sessions"] == SILVER - {"silver_user_sessions"}
     assert deps["silver_user_sessions_care"] == {"silver_user_sessions"}
 

@@ -66,10 +66,8 @@ class House:
 
     def asset(self, name: str, config: Mapping[str, Any] | None = None, **options: Any) -> dg.ExecuteInProcessResult:
         """Materializes one asset, without its checks."""
-        loaded = defs()
         return dg.materialize(
-            [loaded.resolve_assets_def(name)],
-            resources=loaded.resources,
+            [defs().resolve_assets_def(name)],
             run_config={"ops": {name: {"config": dict(config or {})}}},
             instance=self.instance,
             raise_on_error=False,
@@ -173,7 +171,7 @@ def test_the_columns_that_dagster_shows_are_those_of_the_tables(house):
         fields = made.table(name).schema().fields
         assert [(f.name, str(f.field_type), not f.required) for f in fields] == [column[:3] for column in shown], name
         for field, (*_, description) in zip(fields, shown, strict=True):
-            assert (field.doc or "").rstrip(".").split(" Unit:")[0] in description, (name, field.name)
+            assert (field.doc or "").split(" (unit: ")[0].rstrip(".") in description, (name, field.name)
 
 
 def test_days_are_rebuilt_as_they_were_and_the_sessions_notice(house):
@@ -228,7 +226,6 @@ def test_a_blocking_check_keeps_what_comes_after_from_being_made(house):
     checks = [check for check in loaded.asset_checks if any("page_view" in key.asset_key.path[-1] for key in check.check_keys)]
     result = dg.materialize(
         [loaded.resolve_assets_def(name) for name in ("silver_page_view_events", "silver_auth_events")] + checks,
-        resources=loaded.resources,
         run_config={"ops": {"checks_of_silver_page_view_events": {"config": {"all_days": True}}}},
         instance=made.instance,
         raise_on_error=False,

@@ -13,6 +13,7 @@ from pyiceberg.schema import Schema
 from pyiceberg.table import Table
 from pyiceberg.transforms import IdentityTransform
 from pyiceberg.types import BooleanType, DateType, DoubleType, IntegerType, LongType, NestedField, StringType, TimestamptzType
+from sqlalchemy import NullPool, create_engine
 
 FIRST_DAY = datetime(2026, 2, 23, tzinfo=UTC)
 SCHEMA = Schema(
@@ -83,6 +84,8 @@ def lake(clean_environment: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Loca
     home.mkdir()
     clean_environment.setenv("STREAMIFY_HOME", str(home))
     catalog = SqlCatalog("lakehouse", uri=f"sqlite:///{home}/catalog.db", warehouse=f"file://{home}/warehouse")
+    # No connection stays open: `_native` has an SQLite of its own, and closing a file in one releases the locks of the other.
+    catalog.engine = create_engine(catalog.properties["uri"], poolclass=NullPool)
     catalog.create_namespace("streamify")
     yield LocalLake(home, catalog)
     catalog.close()

@@ -17,7 +17,7 @@ from dagster_project.lib.batch_jobs import (
     silver_job,
 )
 from dagster_project.lib.batch_reports import days_of, metadata_of, metadata_of_all
-from dagster_project.lib.bronze_tables import OWNERS
+from dagster_project.lib.bronze_tables import JOB_KEY, OWNERS
 from dagster_project.lib.contracts import Contract, load_contracts
 from dagster_project.lib.lake import figures_of, full_name, load_table
 from dagster_project.lib.paths import contracts_folder
@@ -102,7 +102,7 @@ def _rebuild_asset(contracts: Sequence[Contract]) -> dg.AssetsDefinition:
 
     @dg.asset(
         key=REBUILD_KEY,
-        deps=[contract.table for contract in contracts],
+        deps=[JOB_KEY, *(contract.table for contract in contracts)],
         partitions_def=day_partitions(contracts),
         backfill_policy=dg.BackfillPolicy.single_run(),
         group_name=GROUP,
