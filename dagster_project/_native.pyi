@@ -262,12 +262,12 @@ def remove_orphans(
     force: bool = False,
     stale_after: timedelta | None = None,
     ignore_stale: bool = False,
-    dry_run: bool = False,
+    delete: bool = False,
     env: Mapping[str, str] | None = None,
     progress: Callable[[Progress], object] | None = None,
     cancel: CancelToken | None = None,
 ) -> dict[str, Any]:
-    """Deletes files in the folders of `table` that no snapshot knows: what killed writers left behind.
+    """Finds files in the folders of `table` that no snapshot knows: what killed writers left behind; deletes them if told to.
 
     Args:
         table: name of the table, without its namespace.
@@ -275,7 +275,7 @@ def remove_orphans(
         force: allow less than an hour; only where surely nobody writes.
         stale_after: after how long without a word a registered reader is called stale; 30 days if `None`.
         ignore_stale: pass over stale readers, so that files which only they need are orphans.
-        dry_run: only say what would be deleted.
+        delete: delete them; otherwise they are only listed.
         env: variables over those of `os.environ`.
         progress: is called now and then, on the calling thread; what it raises ends the call.
         cancel: ends the call.

@@ -2,10 +2,11 @@
 
 import dagster as dg
 
+from dagster_project.resources.batch_runner import BatchRunner
 from dagster_project.resources.stream_worker import StreamWorker
 
 
 @dg.definitions
 def resources() -> dg.Definitions:
     """Resources of the code location."""
-    return dg.Definitions(resources={"stream_worker": StreamWorker()})
+    return dg.Definitions(resources={"stream_worker": StreamWorker(), "batch_runner": BatchRunner()})

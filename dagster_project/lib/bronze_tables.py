@@ -29,7 +29,7 @@ def column_schema(columns: Iterable[Column]) -> dg.TableSchema:
             dg.TableColumn(
                 name=column.name,
                 type=column.type,
-                description=column.doc,
+                description=column.description,
                 constraints=dg.TableColumnConstraints(nullable=column.nullable),
                 tags={"personal_data": ""} if column.personal else None,
             )
@@ -73,7 +73,7 @@ def _table_spec(contract: Contract, full_name: str) -> dg.AssetSpec:
         owners=OWNERS,
         tags={"layer": "bronze", "topic": contract.topic},
         freshness_policy=FRESHNESS,
-        metadata={**_static_metadata(full_name, contract.columns), "contract_version": contract.version},
+        metadata={**static_metadata(full_name, contract.columns), "contract_version": contract.version},
     )
 
 
@@ -90,11 +90,12 @@ def _dead_letter_spec(full_name: str) -> dg.AssetSpec:
         kinds={"iceberg", "kafka"},
         owners=OWNERS,
         tags={"layer": "bronze"},
-        metadata=_static_metadata(full_name, DEAD_LETTER_COLUMNS),
+        metadata=static_metadata(full_name, DEAD_LETTER_COLUMNS),
     )
 
 
-def _static_metadata(full_name: str, columns: Iterable[Column]) -> dict[str, object]:
+def static_metadata(full_name: str, columns: Iterable[Column]) -> dict[str, object]:
+    """Returns the metadata of a table's definition, under Dagster's standard keys."""
     return {
         "dagster/column_schema": column_schema(columns),
         "dagster/table_name": full_name,

@@ -19,14 +19,15 @@ class ContractError(ValueError):
 
 @dataclass(frozen=True)
 class Column:
-    """A column of a bronze table.
+    """A column of a table.
 
     Attributes:
         name: name in the table.
         type: Iceberg type.
-        doc: one sentence, with the unit.
+        doc: one sentence.
         nullable: whether it may be null.
         personal: whether it holds personal data.
+        unit: unit of a number, if it has one.
     """
 
     name: str
@@ -34,11 +35,44 @@ class Column:
     doc: str
     nullable: bool = True
     personal: bool = False
+    unit: str | None = None
+
+    @property
+    def description(self) -> str:
+        """The sentence, with the unit behind it."""
+        return f"{self.doc} Unit: {self.unit}." if self.unit else self.doc
+
+
+@dataclass(frozen=True)
+class SilverRules:
+    """How a row of silver differs from a row of bronze; fields are named by their wire names.
+
+    Attributes:
+        table: name of the silver table.
+        text_repair: text fields that are repaired.
+        timestamps: fields in milliseconds that become timestamps.
+        user_agent: field that is taken apart into browser, system and device.
+        alternates: field that holds the value before the event, and the two values it can have.
+        mark: column that depends on an event of another topic, with that topic and its description.
+    """
+
+    table: str
+    text_repair: tuple[str, ...] = ()
+    timestamps: tuple[str, ...] = ()
+    user_agent: str | None = None
+    alternates: tuple[str, tuple[str, str]] | None = None
+    mark: tuple[str, str, str] | None = None
 
 
 @dataclass(frozen=True)
 class Contract:
-    """What Dagster shows of one topic."""
+    """What Dagster shows of one topic.
+
+    Attributes:
+        payload: columns of bronze that hold the event's own fields, by their wire names.
+        event_time: wire name of the field with the event time.
+        earliest: first day of which events are accepted, `YYYY-MM-DD`.
+    """
 
     name: str
     version: int
@@ -47,7 +81,15 @@ class Contract:
     doc: str
     partition: str
     sort_key: tuple[str, ...]
-    columns: tuple[Column, ...]
+    payload: Mapping[str, Column]
+    event_time: str
+    earliest: str
+    silver: SilverRules
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """All columns of the bronze table, in order."""
+        return (*self.payload.values(), *DERIVED_COLUMNS)
 
 
 DERIVED_COLUMNS = (
@@ -112,6 +154,7 @@ def parse_contract(text: str, origin: str) -> Contract:
     try:
         data = tomllib.loads(text)
         partition = str(data.get("partition", "event_date"))
+        event_time = data.get("event_time", {})
         return Contract(
             name=data["name"],
             version=data["version"],
@@ -120,7 +163,10 @@ def parse_contract(text: str, origin: str) -> Contract:
             doc=data["doc"],
             partition=partition,
             sort_key=tuple(data.get("sort_key", ())),
-            columns=(*_payload_columns(data["fields"]), *DERIVED_COLUMNS),
+            payload=dict(_payload_columns(data["fields"])),
+            event_time=event_time.get("field", "ts"),
+            earliest=event_time.get("earliest", "2000-01-01"),
+            silver=_silver_rules(data.get("silver", {}), data["name"]),
         )
     except KeyError as error:
         raise ContractError(f"contract `{origin}` lacks {error}") from error
@@ -128,13 +174,28 @@ def parse_contract(text: str, origin: str) -> Contract:
         raise ContractError(f"contract `{origin}` is no TOML: {error}") from error
 
 
-def _payload_columns(fields: Iterable[Mapping[str, Any]]) -> Iterable[Column]:
+def _silver_rules(data: Mapping[str, Any], name: str) -> SilverRules:
+    alternation, precedence = data.get("alternation"), data.get("precedence")
+    return SilverRules(
+        table=data.get("table", f"silver_{name}"),
+        text_repair=tuple(data.get("text_repair", ())),
+        timestamps=tuple(data.get("timestamps", ())),
+        user_agent=data.get("user_agent"),
+        alternates=(alternation["field"], tuple(alternation["between"])) if alternation else None,
+        mark=(precedence["column"], precedence["topic"], precedence["doc"]) if precedence else None,
+    )
+
+
+def _payload_columns(fields: Iterable[Mapping[str, Any]]) -> Iterable[tuple[str, Column]]:
     for field in fields:
-        unit = f" Unit: {field['unit']}." if field.get("unit") else ""
-        yield Column(
-            name=field.get("column", field["name"]),
-            type=ICEBERG_TYPES.get(field["type"], field["type"]),
-            doc=f"{field['doc']}{unit}",
-            nullable=not field.get("required", False),
-            personal=bool(field.get("personal", False)),
+        yield (
+            field["name"],
+            Column(
+                name=field.get("column", field["name"]),
+                type=ICEBERG_TYPES.get(field["type"], field["type"]),
+                doc=field["doc"],
+                unit=field.get("unit"),
+                nullable=not field.get("required", False),
+                personal=bool(field.get("personal", False)),
+            ),
         )

@@ -6,14 +6,15 @@ import pytest
 from dagster_project import by_name
 from dagster_project.definitions import defs
 
-EXPECTED_KEYS = {
-    "bronze_auth_events",
-    "bronze_dead_letters",
-    "bronze_listen_events",
-    "bronze_page_view_events",
-    "bronze_status_change_events",
-    "bronze_streaming_job",
+TOPICS = ("auth_events", "listen_events", "page_view_events", "status_change_events")
+BRONZE = {f"bronze_{topic}" for topic in TOPICS} | {"bronze_dead_letters"}
+SILVER = {f"silver_{topic}" for topic in TOPICS} | {"silver_user_sessions"}
+GROUPS = {
+    "bronze": BRONZE | {"bronze_streaming_job"},
+    "silver": SILVER | {"silver_rebuild"},
+    "maintenance": {f"{table}_care" for table in BRONZE | SILVER},
 }
+EXPECTED_KEYS = set().union(*GROUPS.values())
 
 
 @pytest.fixture
@@ -33,7 +34,7 @@ def test_every_asset_has_what_a_reader_of_the_graph_needs(loaded):
     for spec in loaded.resolve_all_asset_specs():
         assert spec.description, spec.key
         assert spec.owners == ["team:data"], spec.key
-        assert spec.group_name == "bronze", spec.key
+        assert spec.key.to_user_string() in GROUPS[spec.group_name], spec.key
         assert spec.kinds, spec.key
 
 
@@ -45,11 +46,57 @@ def test_a_fifth_contract_is_a_fifth_table(clean_environment, tmp_path):
 
     keys = {spec.key.to_user_string() for spec in defs().resolve_all_asset_specs()}
 
-    assert keys == {"bronze_refunds", "bronze_dead_letters", "bronze_streaming_job"}
+    tables = {"bronze_refunds", "silver_refunds", "bronze_dead_letters"}
+    assert keys == tables | {f"{table}_care" for table in tables} | {"bronze_streaming_job", "silver_rebuild"}
 
 
 def test_only_one_bronze_run_at_a_time(loaded):
     assert loaded.resolve_assets_def("bronze_streaming_job").op.pool == "bronze_stream"
+
+
+def test_silver_is_made_after_what_it_is_made_from(loaded):
+    deps = {
+        spec.key.to_user_string(): {dep.asset_key.to_user_string() for dep in spec.deps}
+        for spec in loaded.resolve_all_asset_specs()
+    }
+
+    assert deps["silver_listen_events"] == {"bronze_listen_events"}
+    assert deps["silver_auth_events"] == {"bronze_auth_events", "silver_page_view_events"}
+    assert deps["silver_user_sessions"] == SILVER - {"silver_user_sessions"}
+    assert deps["silver_user_sessions_care"] == {"silver_user_sessions"}
+
+
+def test_every_silver_table_shows_its_columns_and_its_name(loaded):
+    specs = {spec.key.to_user_string(): spec for spec in loaded.resolve_all_asset_specs()}
+
+    for table in SILVER:
+        schema = {column.name: column for column in specs[table].metadata["dagster/column_schema"].columns}
+        assert specs[table].metadata["dagster/table_name"] == f"lakehouse.streamify.{table}"
+        assert schema["user_id"].tags == {"personal_data": ""}
+        assert schema["_processed_at"].constraints.nullable is False
+
+
+def test_jobs_hold_what_they_say_and_their_schedules_are_off(loaded):
+    jobs = {name: loaded.resolve_job_def(name) for name in ("silver_batch_job", "maintenance_job")}
+    selected = {name: {key.to_user_string() for key in job.asset_layer.executable_asset_keys} for name, job in jobs.items()}
+
+    assert selected == {"silver_batch_job": SILVER, "maintenance_job": GROUPS["maintenance"]}
+    schedules = {schedule.name: schedule for schedule in loaded.schedules}
+    assert {name: schedule.default_status.value for name, schedule in schedules.items()} == {
+        "silver_schedule": "STOPPED",
+        "maintenance_schedule": "STOPPED",
+    }
+    assert {name: schedule.job_name for name, schedule in schedules.items()} == {
+        "silver_schedule": "silver_batch_job",
+        "maintenance_schedule": "maintenance_job",
+    }
+
+
+def test_a_range_of_days_is_rebuilt_in_one_run(loaded):
+    rebuild = loaded.resolve_assets_def("silver_rebuild")
+
+    assert rebuild.backfill_policy == dg.BackfillPolicy.single_run()
+    assert rebuild.partitions_def.has_partition_key("2026-02-23")
 
 
 def test_by_name_gives_definitions_of_that_asset_alone(clean_environment):
@@ -78,4 +125,4 @@ def test_by_name_tells_the_names_when_there_is_no_such_asset(clean_environment, 
     with pytest.raises(AttributeError) as caught:
         getattr(by_name, name)
 
-    assert str(caught.value) == f"`{name}` {why}; assets to materialize: bronze_streaming_job"
+    assert str(caught.value) == f"`{name}` {why}; assets to materialize: {', '.join(sorted(EXPECTED_KEYS - BRONZE))}"

@@ -44,11 +44,11 @@ def test_a_file_that_nobody_knows_is_deleted_and_no_other(lake, small_files):
     folder = next((lake.home / "warehouse").rglob("*.parquet")).parent
     (folder / "left-behind.parquet").write_bytes(b"half a file")
 
-    named = _native.remove_orphans("t", older_than=NOW, force=True, dry_run=True)
+    named = _native.remove_orphans("t", older_than=NOW, force=True)
     assert named["orphans"]["data"] == {"files": 1, "bytes": 11}
     assert "left-behind.parquet" in data_files(lake)
 
-    _native.remove_orphans("t", older_than=NOW, force=True)
+    _native.remove_orphans("t", older_than=NOW, force=True, delete=True)
 
     assert data_files(lake) == known
     assert table.scan().to_arrow().num_rows == 500

@@ -35,7 +35,7 @@ def test_a_contract_gives_its_columns_and_then_the_ones_the_worker_adds():
     assert (contract.table, contract.topic, contract.version) == ("bronze_refund_events", "refunds", 3)
     assert [column.name for column in contract.columns] == ["ts", "userId", *(column.name for column in DERIVED_COLUMNS)]
     ts, user = contract.columns[:2]
-    assert (ts.type, ts.nullable, ts.doc, ts.personal) == ("long", False, "Event time. Unit: ms.", False)
+    assert (ts.type, ts.nullable, ts.description, ts.personal) == ("long", False, "Event time. Unit: ms.", False)
     assert (user.nullable, user.personal) == (True, True)
 
 

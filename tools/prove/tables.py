@@ -84,7 +84,9 @@ def landed(catalog: Catalog, environment: dict[str, str], topic: str, ends: Mapp
     bronze = catalog.load_table(f"{namespace}.bronze_{topic}")
     letters = catalog.load_table(f"{namespace}.{DEAD_LETTERS}")
     rows = bronze.scan(selected_fields=("event_id", "_kafka_partition", "_kafka_offset")).to_arrow()
-    dead = letters.scan(row_filter=f"topic == '{topic}'", selected_fields=("partition", "offset")).to_arrow()
+    dead = letters.scan(
+        row_filter=f"topic == '{topic}' and replayed == false", selected_fields=("partition", "offset")
+    ).to_arrow()
 
     seen: dict[int, list[int]] = defaultdict(list)
     for partition, offset in _pairs(rows["_kafka_partition"], rows["_kafka_offset"]):

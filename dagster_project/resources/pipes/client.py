@@ -3,7 +3,7 @@
 Guarantees:
 * the worker never outlives the step (`process.py`);
 * a step succeeds only if the worker exited with 0, closed its session, every message was read, and every selected asset was
-  reported: nothing is materialized by implication;
+  reported (unless the caller asks for no report): nothing is materialized by implication;
 * what was reported before a failure or a cancellation stays recorded, because it was committed.
 """
 
@@ -64,6 +64,7 @@ class StreamifyPipesClient(dg.PipesClient):
         command: Sequence[str],
         extras: Mapping[str, object] | None = None,
         env: Mapping[str, str] | None = None,
+        must_report: bool = True,
     ) -> dg.PipesClientCompletedInvocation:
         """Runs `command` to its end.
 
@@ -72,6 +73,7 @@ class StreamifyPipesClient(dg.PipesClient):
             command: program and arguments.
             extras: given to the worker, beside the partition range.
             env: variables for this run only.
+            must_report: whether a worker that reports nothing for a selected asset fails the step.
 
         Raises:
             dagster.Failure: see the guarantees; a retry is offered only where it can help.
@@ -79,7 +81,7 @@ class StreamifyPipesClient(dg.PipesClient):
         reader = self.new_reader(context)
         try:
             session, outcome = self._run_session(context, reader, command, extras or {}, env or {})
-            failure = self._failure(context, command, outcome)
+            failure = self._failure(context, command, outcome, must_report)
             if failure is not None:
                 raise failure
         except BaseException as error:
@@ -121,7 +123,9 @@ class StreamifyPipesClient(dg.PipesClient):
             name = worker.stop(self.seconds_per_stop_step)
             context.log.info("[pipes] the worker stopped after %s", name)
 
-    def _failure(self, context: dg.AssetExecutionContext, command: Sequence[str], outcome: Outcome) -> dg.Failure | None:
+    def _failure(
+        self, context: dg.AssetExecutionContext, command: Sequence[str], outcome: Outcome, must_report: bool
+    ) -> dg.Failure | None:
         """Returns the failure of a session that did not end well, the most telling reason first."""
         program = os.path.basename(command[0])  # noqa: PTH119  # a program's name, not a path we touch
         if outcome.exit_code != 0:
@@ -137,7 +141,7 @@ class StreamifyPipesClient(dg.PipesClient):
             return _build_failure(text, outcome, retry_helps=True)
         reported = {report.asset_key for report in outcome.reader.reported_results()}
         missing = sorted(key.to_user_string() for key in context.selected_asset_keys - reported)
-        if missing:
+        if missing and must_report:
             names = ", ".join(f"`{name}`" for name in missing)
             return _build_failure(f"{program} exited with code 0 but reported nothing for {names}", outcome, True)
         return None

@@ -107,6 +107,16 @@ pub enum BatchError {
         #[source]
         source: CommitError,
     },
+    /// A swap would take rows away.
+    #[error("table `{staging}` lacks {rows} rows that table `{target}` has in the same range")]
+    SwapLoses {
+        /// The staging table.
+        staging: String,
+        /// The target.
+        target: String,
+        /// Rows that only the target has.
+        rows: u64,
+    },
     /// The report cannot be written.
     #[error("failed to write `{path}`")]
     Report {
@@ -137,6 +147,9 @@ impl BatchError {
             Self::Overtaken { .. } => {
                 "other jobs write the same partitions; let them end, or raise `--max-restarts`"
             }
+            Self::SwapLoses { .. } => {
+                "Kafka dropped their records, or the present contract refuses them (see the staging table's dead letters); nothing was changed; swap with `--accept-loss` to let them go"
+            }
             _ => return None,
         };
         Some(text.to_owned())
@@ -149,6 +162,7 @@ impl BatchError {
             Self::Runtime(RuntimeError::LogFilter { .. }) | Self::Care(CareError::Refused { .. }) => {
                 ExitCode::BadSettings
             }
+            Self::SwapLoses { .. } => ExitCode::NeedsDecision,
             Self::Commit(error) if error.needs_decision() => ExitCode::NeedsDecision,
             Self::Increment(error) if error.needs_decision() => ExitCode::NeedsDecision,
             _ => ExitCode::Failure,

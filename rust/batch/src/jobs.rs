@@ -5,12 +5,16 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde_json::{Map, Value};
 use streamify_core::contract::Contract;
+use streamify_core::dead_letter;
 use streamify_lake::care::expire::{self, ExpireOptions};
 use streamify_lake::care::orphans::{self, OrphanOptions};
 
 use crate::compact::{self, CompactOptions};
 use crate::context::Context;
 use crate::error::BatchError;
+use crate::manifests;
+use crate::replay::dead_letters::{self, ReplayLettersOptions};
+use crate::replay::swap::{self, SwapOptions};
 use crate::sessions::{self, SessionsOptions};
 use crate::silver::{self, SilverOptions};
 
@@ -26,10 +30,16 @@ pub enum Job {
     Sessions(Contracts, SessionsOptions),
     /// Rewrites small files into large ones.
     Compact(CompactOptions),
+    /// Rewrites the manifests of tables that have at least so many.
+    RewriteManifests(u64),
     /// Removes old snapshots and the files that only they needed.
     Expire(ExpireOptions),
     /// Deletes files that no snapshot knows.
     RemoveOrphans(OrphanOptions),
+    /// Decodes dead letters again.
+    ReplayLetters(Contracts, ReplayLettersOptions),
+    /// Puts the rows of a staging table in the place of others.
+    Swap(Contracts, SwapOptions),
 }
 
 /// What a job did to one table.
@@ -50,8 +60,11 @@ impl Job {
             Self::Silver(..) => "silver",
             Self::Sessions(..) => "sessions",
             Self::Compact(_) => "compact",
+            Self::RewriteManifests(_) => "rewrite-manifests",
             Self::Expire(_) => "expire",
             Self::RemoveOrphans(_) => "remove-orphans",
+            Self::ReplayLetters(..) => "replay-dead-letters",
+            Self::Swap(..) => "swap",
         }
     }
 
@@ -89,7 +102,11 @@ impl Job {
                 Ok(with_bronze.into_iter().map(|contract| contract.silver.table.clone()).collect())
             }
             Self::Sessions(..) => Ok(vec![sessions::TABLE.to_owned()]),
-            Self::Compact(_) | Self::Expire(_) | Self::RemoveOrphans(_) => existing().await,
+            Self::Compact(_) | Self::RewriteManifests(_) | Self::Expire(_) | Self::RemoveOrphans(_) => {
+                existing().await
+            }
+            Self::ReplayLetters(..) => Ok(vec![dead_letter::TABLE.to_owned()]),
+            Self::Swap(_, options) => Ok(vec![options.staging.clone()]),
         }
     }
 
@@ -112,6 +129,9 @@ impl Job {
                 &format!("sessions are in `{}` only, not in `{table}`", sessions::TABLE),
             )),
             Self::Compact(options) => Ok(table_report(table, &compact::run(context, table, options).await?)),
+            Self::RewriteManifests(least) => {
+                Ok(table_report(table, &manifests::run(context, table, *least).await?))
+            }
             Self::Expire(options) => {
                 let options = ExpireOptions { commit: context.commit.clone(), ..options.clone() };
                 context.check()?;
@@ -126,6 +146,13 @@ impl Job {
                 let report = orphans::remove(context.lake.catalog(), table, options, &|_| false).await?;
                 context.tell(format!("looked for orphans of {table}"), 1, 1, 0);
                 Ok(table_report(table, &report))
+            }
+            Self::ReplayLetters(contracts, options) => {
+                Ok(table_report(table, &dead_letters::run(context, contracts, options).await?))
+            }
+            Self::Swap(contracts, options) => {
+                let report = swap::run(context, contracts, options).await?;
+                Ok(table_report(&report.target, &report))
             }
         }
     }

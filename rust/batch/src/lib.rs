@@ -18,6 +18,7 @@ pub mod manifests;
 pub mod output;
 pub mod progress;
 mod registration;
+pub mod replay;
 pub mod report;
 pub mod sessions;
 pub mod settings;

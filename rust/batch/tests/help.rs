@@ -10,7 +10,8 @@ fn help_is_as_reviewed() {
     command.build();
     let mut text = command.render_long_help().to_string();
     for job in command.get_subcommands_mut().filter(|job| job.get_name() != "help") {
-        text.push_str(&format!("\n=== {} ===\n{}", job.get_name(), job.render_long_help()));
+        let name = job.get_name().to_owned();
+        text.push_str(&format!("\n=== {name} ===\n{}", job.render_long_help()));
     }
 
     insta::assert_snapshot!(text);

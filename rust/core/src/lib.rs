@@ -7,6 +7,7 @@ pub mod dead_letter;
 pub mod decode;
 pub mod identity;
 pub mod ledger;
+pub mod replay;
 pub mod session;
 pub mod silver;
 pub mod sort;

@@ -195,9 +195,9 @@ pub fn expire(
     })
 }
 
-/// Deletes files in the folders of `table` that no snapshot knows.
+/// Finds files in the folders of `table` that no snapshot knows, and deletes them if told to.
 #[pyfunction]
-#[pyo3(signature = (table, *, older_than=None, force=false, stale_after=None, ignore_stale=false, dry_run=false, env=None, progress=None, cancel=None))]
+#[pyo3(signature = (table, *, older_than=None, force=false, stale_after=None, ignore_stale=false, delete=false, env=None, progress=None, cancel=None))]
 #[allow(clippy::too_many_arguments, reason = "keyword arguments of Python")]
 pub fn remove_orphans(
     py: Python<'_>,
@@ -206,7 +206,7 @@ pub fn remove_orphans(
     force: bool,
     stale_after: Option<Duration>,
     ignore_stale: bool,
-    dry_run: bool,
+    delete: bool,
     env: Option<Bound<'_, PyAny>>,
     progress: Option<Py<PyAny>>,
     cancel: Option<Py<CancelToken>>,
@@ -217,7 +217,7 @@ pub fn remove_orphans(
         let options = OrphanOptions {
             grace: older_than.unwrap_or(default.grace),
             force,
-            delete: !dry_run,
+            delete,
             stale_after: stale_after.unwrap_or(default.stale_after),
             ignore_stale,
             ..default

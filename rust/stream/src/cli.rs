@@ -1,7 +1,9 @@
-//! What the user can set: flags, each with an environment form.
+//! What the user can set: flags, each with an environment form (but those of a replay, which is for one run).
 //!
 //! [`Cli`] is the text of the command line. Everything that can be seen to be wrong without asking a server is refused
 //! here, naming the flag; the process then ends with exit code 2.
+
+mod parse;
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -13,8 +15,12 @@ use streamify_lake::protocol::ResumeFrom;
 use streamify_runtime::LogFormat;
 use streamify_runtime::settings::{parse_bytes, parse_duration};
 
+use self::parse::{parse_days, parse_offsets, parse_partitions};
 use crate::kafka::{self, Isolation};
-use crate::settings::{Assignment, KafkaOptions, Memory, Policy, Settings, SettingsError, Source, Until};
+use crate::settings::{
+    AdoptTable, Assignment, KafkaOptions, Memory, Policy, Range, Replay, Settings, SettingsError, Source,
+    Until,
+};
 
 /// The smallest memory limit with which every topic can still make progress.
 const LEAST_MEMORY: u64 = 96_000_000;
@@ -127,6 +133,11 @@ pub struct Cli {
     #[arg(long, env = "STREAMIFY_ADOPT_NEW_TOPIC", action = ArgAction::SetTrue, help_heading = "Decisions")]
     pub adopt_new_topic: bool,
 
+    /// Take over a bronze table that another pipeline filled (stop that one first), and go on after the largest offset in its
+    /// rows, at the start of the topic (silver drops what is there already), or at the topic's end as it is now
+    #[arg(long, env = "STREAMIFY_ADOPT_TABLE", value_enum, value_name = "WHERE", help_heading = "Decisions")]
+    pub adopt_table: Option<AdoptTable>,
+
     /// Which offsets hold for a table that was rolled back or restored, so that its property and snapshots disagree
     #[arg(long, env = "STREAMIFY_RESUME_FROM", value_enum, value_name = "STATE", help_heading = "Decisions")]
     pub resume_from: Option<ResumeChoice>,
@@ -148,6 +159,20 @@ pub struct Cli {
         help_heading = "Outages"
     )]
     pub commit_retries: u32,
+
+    /// Read a range of one topic again, into this table instead of the topic's own, and end; `streamify-batch swap` compares
+    /// the two and puts its rows in the place of the others
+    #[arg(long, value_name = "TABLE", requires = "range", conflicts_with_all = ["partitions", "max_duration", "adopt_table", "adopt_new_topic"], help_heading = "Replay")]
+    pub replay_into: Option<String>,
+
+    /// Offsets to read again, by partition, first and last, e.g. `0:100-200,1:0-50`
+    #[arg(long, value_name = "RANGES", value_parser = parse_offsets, group = "range", requires = "replay_into", help_heading = "Replay")]
+    pub from_offsets: Option<Range>,
+
+    /// Event dates to read again (UTC), first and last, e.g. `2026-02-23..2026-02-25`: reads from the first record whose Kafka
+    /// timestamp allows such events (--max-event-time-ahead) up to where the topic's table is, however late they came
+    #[arg(long, value_name = "DAYS", value_parser = parse_days, group = "range", requires = "replay_into", help_heading = "Replay")]
+    pub event_times: Option<Range>,
 
     /// Address for /metrics, /healthz and /readyz, e.g. `127.0.0.1:9464` [default: no endpoint]
     #[arg(long, env = "STREAMIFY_METRICS_LISTEN", value_name = "ADDRESS", help_heading = "Telemetry")]
@@ -203,6 +228,11 @@ Examples:
     streamify-stream --freshness 1s --metrics-listen 0.0.0.0:9464 --log-format json
   Go on after the topic was deleted and made anew:
     streamify-stream --until caught-up --adopt-new-topic
+  Read two days of a topic again, with a contract that was corrected, beside the table:
+    streamify-stream --topics listen_events --replay-into listen_events_again \\
+      --event-times 2026-02-23..2026-02-24
+  Take over the tables of another pipeline, once that one is stopped:
+    streamify-stream --until caught-up --adopt-table from-offset-columns
 
 Stop with Ctrl-C or SIGTERM: what was read is committed, within 9 s; a second signal ends at once.
 
@@ -210,7 +240,7 @@ Exit codes:
   0  done
   1  failure; nothing is lost, running again goes on from the last commit
   2  bad settings
-  3  needs a decision (gap, re-created topic, second writer, rolled-back table): running again alone does not help";
+  3  needs a decision (gap, re-created topic, second writer, rolled-back or foreign table): running again alone does not help";
 
 /// Who decides which partitions are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -259,6 +289,12 @@ impl Cli {
             let (key, value) = kafka::option_from_text(text).map_err(SettingsError::KafkaOption)?;
             kafka_options.insert(key, value);
         }
+        let range = self.from_offsets.or(self.event_times);
+        let replay = self.replay_into.zip(range).map(|(staging, range)| Replay {
+            staging,
+            target: String::new(),
+            range,
+        });
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Ok(Settings {
             source: given(self.bootstrap_servers).map_or(Source::Embedded, Source::Brokers),
@@ -270,13 +306,15 @@ impl Cli {
                 (AssignmentChoice::All, None) => Assignment::All,
                 (AssignmentChoice::All, Some(list)) => Assignment::Static(list.0),
             },
+            // A replay ends by itself, and what it reads is nobody's lag.
+            until: if replay.is_some() { Some(Until::CaughtUp) } else { self.until },
+            group_id: given(Some(self.group_id)).filter(|_| replay.is_none()),
+            replay,
             isolation: match self.isolation {
                 IsolationChoice::ReadCommitted => Isolation::ReadCommitted,
                 IsolationChoice::ReadUncommitted => Isolation::ReadUncommitted,
             },
             kafka_options: KafkaOptions(kafka_options),
-            group_id: given(Some(self.group_id)),
-            until: self.until,
             max_duration: self.max_duration,
             freshness: self.freshness,
             file_size: self.file_size,
@@ -287,6 +325,7 @@ impl Cli {
             on_gap: self.on_gap,
             on_skip: self.on_skip,
             adopt_new_topic: self.adopt_new_topic,
+            adopt_table: self.adopt_table,
             resume_from: self.resume_from.map(|choice| match choice {
                 ResumeChoice::Snapshot => ResumeFrom::Snapshot,
                 ResumeChoice::Property => ResumeFrom::Property,
@@ -315,8 +354,35 @@ impl Cli {
         if !(1..=64).contains(&self.open_files) {
             return Err(invalid("--open-files", "expected 1 to 64"));
         }
+        if let Some(staging) = &self.replay_into {
+            self.check_replay(staging)?;
+        }
         if self.assignment == AssignmentChoice::Group && self.group_id.trim().is_empty() {
             return Err(invalid("--assignment", "`group` needs a --group-id"));
+        }
+        Ok(())
+    }
+}
+
+impl Cli {
+    fn check_replay(&self, staging: &str) -> Result<(), SettingsError> {
+        let is_name = |character: char| {
+            character.is_ascii_lowercase() || character.is_ascii_digit() || character == '_'
+        };
+        if staging.is_empty() || !staging.chars().all(is_name) {
+            return Err(invalid(
+                "--replay-into",
+                "expected a table name of lower case letters, digits and `_`",
+            ));
+        }
+        if self.topics.len() != 1 {
+            return Err(invalid("--replay-into", "one topic is read again at a time; name it with --topics"));
+        }
+        if self.assignment == AssignmentChoice::Group {
+            return Err(invalid(
+                "--replay-into",
+                "a replay reads all of its range; leave out --assignment group",
+            ));
         }
         Ok(())
     }
@@ -329,21 +395,6 @@ fn invalid(flag: &'static str, problem: impl Into<String>) -> SettingsError {
 /// An empty text is what an unset variable becomes in a compose file.
 fn given(text: Option<String>) -> Option<String> {
     text.map(|text| text.trim().to_owned()).filter(|text| !text.is_empty())
-}
-
-fn parse_partitions(text: &str) -> Result<Partitions, String> {
-    let explain = || format!("`{text}` is not a list of partitions (expected e.g. `0-3,7`)");
-    let mut set = BTreeSet::new();
-    for part in text.split(',').map(str::trim) {
-        let (first, last) = part.split_once('-').unwrap_or((part, part));
-        let first: i32 = first.trim().parse().map_err(|_| explain())?;
-        let last: i32 = last.trim().parse().map_err(|_| explain())?;
-        if first < 0 || last < first || last - first > 100_000 {
-            return Err(explain());
-        }
-        set.extend(first..=last);
-    }
-    Ok(Partitions(set))
 }
 
 #[cfg(test)]

@@ -4,7 +4,8 @@
 //! the table holds, per partition, the end of the last range that had any, so where that lies above bronze's offset the
 //! letters between the two are looked up ([`known`]). What is among them stays a dead letter and is not written again,
 //! whatever contract or limits say by now; everything else is decided anew. So each offset is in one table once, and
-//! counted in the books of the bronze commit that lands.
+//! counted in the books of the bronze commit that lands. Letters that were replayed are rows, and no letters any more:
+//! where their range is read again (a bronze table that was dropped), they too are decided anew.
 
 use std::collections::BTreeMap;
 
@@ -73,7 +74,8 @@ pub async fn known(table: &Committer, origin: &Origin, start: &Start) -> Result<
         .equal_to(Datum::string(&origin.topic))
         .and(Reference::new("source_epoch").equal_to(Datum::int(epoch)))
         .and(Reference::new("partition").equal_to(Datum::int(partition)))
-        .and(Reference::new("offset").greater_than_or_equal_to(Datum::long(start.offset)));
+        .and(Reference::new("offset").greater_than_or_equal_to(Datum::long(start.offset)))
+        .and(Reference::new("replayed").equal_to(Datum::bool(false)));
     let batches = table.table().read(&["offset", "reason"], filter).await?;
     let letters = letters(&batches)
         .map_err(|source| StreamError::Rows { topic: dead_letter::TABLE.to_owned(), source })?;

@@ -102,6 +102,30 @@ pub enum StreamError {
     /// A commit did not land.
     #[error(transparent)]
     Commit(#[from] CommitError),
+    /// A table has rows that this worker's kind did not write.
+    #[error("table `{table}` was filled by another pipeline: {found}")]
+    ForeignTable {
+        /// table
+        table: String,
+        /// what was found in it
+        found: String,
+    },
+    /// Such a table cannot be taken over as wanted.
+    #[error("table `{table}` cannot be adopted: {problem}")]
+    CannotAdopt {
+        /// table
+        table: String,
+        /// why not
+        problem: String,
+    },
+    /// A range cannot be read again into a table.
+    #[error("cannot replay into table `{table}`: {problem}")]
+    CannotReplay {
+        /// the staging table
+        table: String,
+        /// why not
+        problem: String,
+    },
     /// The topic is not the one the table was filled from.
     #[error(
         "topic `{topic}` is not the one that table `{table}` was filled from: stored {stored}, found {found}"
@@ -236,17 +260,22 @@ impl StreamError {
     /// Returns the code the process ends with.
     pub fn exit_code(&self) -> ExitCode {
         match self {
-            Self::Settings(_) | Self::LakeSettings(_) | Self::Contracts(_) | Self::UnknownTopic { .. } => {
-                ExitCode::BadSettings
-            }
+            Self::Settings(_)
+            | Self::LakeSettings(_)
+            | Self::Contracts(_)
+            | Self::UnknownTopic { .. }
+            | Self::CannotReplay { .. } => ExitCode::BadSettings,
             Self::Kafka(KafkaError::OptionRefused { .. } | KafkaError::OptionInvalid { .. }) => {
                 ExitCode::BadSettings
             }
             Self::Runtime(RuntimeError::LogFilter { .. }) => ExitCode::BadSettings,
-            Self::SourceChanged { .. }
+            Self::ForeignTable { .. }
+            | Self::CannotAdopt { .. }
+            | Self::SourceChanged { .. }
             | Self::Gaps { .. }
             | Self::Regression { .. }
             | Self::Skipped { .. } => ExitCode::NeedsDecision,
+            Self::Lake { source: LakeError::SchemaMismatch { .. }, .. } => ExitCode::NeedsDecision,
             Self::Commit(error) if error.needs_decision() => ExitCode::NeedsDecision,
             _ => ExitCode::Failure,
         }
@@ -264,6 +293,15 @@ impl StreamError {
             }
             Self::TopicsMissing { .. } => "create them, or name the topics to read with `--topics`",
             Self::UnknownTopic { .. } => "a topic needs a contract file; name the folder with `--contracts`",
+            Self::ForeignTable { .. } => {
+                "stop the other pipeline, then run once with `--adopt-table from-offset-columns` (goes on after the largest offset in the table), `--adopt-table earliest` (reads the whole topic; silver drops what is there twice) or `--adopt-table latest` (only what comes from now on)"
+            }
+            Self::CannotAdopt { .. } => {
+                "choose another `--adopt-table`, or let the contract name another table and leave this one as it is"
+            }
+            Self::Lake { source: LakeError::SchemaMismatch { .. }, .. } => {
+                "a column of another kind cannot be changed in place (a timestamp without zone, say, does not tell its instant): rewrite the table with the wanted type, or let the contract name another table"
+            }
             Self::SourceChanged { .. } => {
                 "if the topic was deleted and made anew, or the cluster replaced, on purpose: rerun with `--adopt-new-topic`; rows already stored stay, under their source epoch"
             }

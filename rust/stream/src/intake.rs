@@ -46,6 +46,8 @@ pub struct Assigned {
     pub end: Option<i64>,
     /// Records that are in the dead-letter table already, and stay dead letters.
     pub letters: Letters,
+    /// Whether nothing from `end` on is taken: the range of a replay. Otherwise a run goes on until all are at their end.
+    pub stops_at_end: bool,
 }
 
 impl Assigned {
@@ -107,6 +109,8 @@ struct Slot {
     behind: bool,
     /// End of the offsets that may be in the dead-letter table already.
     letters_end: i64,
+    /// Nothing from here on is taken.
+    limit: i64,
 }
 
 struct Lane {
@@ -166,6 +170,7 @@ impl Intake {
                 at_end: false,
                 behind: partition.end.is_some(),
                 letters_end: partition.letters.last_key_value().map_or(0, |(last, _)| last + 1),
+                limit: partition.end.filter(|_| partition.stops_at_end).unwrap_or(i64::MAX),
                 collector,
                 assigned: partition,
             });
@@ -331,6 +336,9 @@ impl Books {
     #[inline]
     fn record(&mut self, record: &Record<'_>) {
         let slot = &mut self.slots[record.slot];
+        if record.offset >= slot.limit {
+            return self.end_of_partition(record.slot, record.offset);
+        }
         if let Err(source) = slot.position.record(record.offset) {
             let partition = slot.assigned.partition.clone();
             self.failure = Some(StreamError::Backward { partition, source });
@@ -353,7 +361,7 @@ impl Books {
     fn end_of_partition(&mut self, slot: usize, offset: i64) {
         let slot = &mut self.slots[slot];
         slot.at_end = true;
-        if let Err(source) = slot.position.end_of_partition(offset) {
+        if let Err(source) = slot.position.end_of_partition(offset.min(slot.limit)) {
             let partition = slot.assigned.partition.clone();
             self.failure = Some(StreamError::Backward { partition, source });
         }

@@ -8,6 +8,7 @@
 //! Around it: [`cli`] and [`settings`]; [`start`] and [`plan`] decide where to begin; [`session`] wires the parts; [`worker`] begins
 //! anew after what can heal; [`report`] and [`metrics`] tell what was done.
 
+pub mod adoption;
 pub mod allocator;
 pub mod broker;
 pub mod budget;
@@ -23,6 +24,7 @@ pub mod intake;
 pub mod kafka;
 pub mod metrics;
 pub mod plan;
+pub mod replay;
 pub mod report;
 pub mod schedule;
 pub mod session;

@@ -26,6 +26,37 @@ pub enum Policy {
     Accept,
 }
 
+/// Where to go on with a table that another pipeline filled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum AdoptTable {
+    /// After the largest offset that its rows hold, per partition.
+    FromOffsetColumns,
+    /// At the start of the topic: silver drops what is in the table already.
+    Earliest,
+    /// At the end of the topic as it is now.
+    Latest,
+}
+
+/// Reads a range of one topic again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Replay {
+    /// The table that is filled.
+    pub staging: String,
+    /// The topic's own table; set when the topic's contract is found.
+    pub target: String,
+    /// What is read.
+    pub range: Range,
+}
+
+/// Which records are read again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Range {
+    /// These offsets by partition, first and end (exclusive).
+    Offsets(BTreeMap<i32, [i64; 2]>),
+    /// All that may hold events of these days, first and last (days since 1970).
+    Days([i32; 2]),
+}
+
 /// Which partitions of the topics are read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Assignment {
@@ -57,6 +88,8 @@ pub struct Settings {
     pub topics: Vec<String>,
     /// Folder of contracts instead of the built-in ones.
     pub contracts: Option<PathBuf>,
+    /// A range to read again, into a table of its own.
+    pub replay: Option<Replay>,
     /// Partitions to read.
     pub assignment: Assignment,
     /// Which records of transactions are read.
@@ -87,6 +120,8 @@ pub struct Settings {
     pub on_skip: Policy,
     /// Whether to open a new epoch for a changed source.
     pub adopt_new_topic: bool,
+    /// Where to go on with tables that another pipeline filled; `None`: they are refused.
+    pub adopt_table: Option<AdoptTable>,
     /// Which state holds for a rolled-back table.
     pub resume_from: Option<ResumeFrom>,
     /// Longest wait at the start.

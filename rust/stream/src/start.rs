@@ -1,7 +1,7 @@
 //! The start of a session: tables made ready, the topics found, and where each partition begins.
 //!
 //! Lake and Kafka are opened side by side, so that the first commit comes soon. Whatever is not there yet is waited for up to the
-//! configured time. An adopted source is committed before anything is read.
+//! configured time. An adopted source or table is committed before anything is read.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,6 +17,7 @@ use tokio::time::timeout;
 use tracing::info;
 use uuid::Uuid;
 
+use crate::adoption;
 use crate::broker;
 use crate::dead_letters::{Letters, Origin, known};
 use crate::error::StreamError;
@@ -24,6 +25,7 @@ use crate::intake::Assigned;
 use crate::kafka::membership::{Held, Membership};
 use crate::kafka::{KafkaClient, KafkaError, KafkaSettings, TopicIdentity, TopicPartition};
 use crate::plan::{Decisions, Log, Plan, plan};
+use crate::replay;
 use crate::settings::{Assignment, Settings, Source, Until};
 use crate::wait::until_ready;
 
@@ -69,10 +71,13 @@ pub async fn prepare(
     contracts: &[Arc<Contract>],
     member: &mut Option<Membership>,
 ) -> Result<Ready, StreamError> {
+    if let Some(replay) = &settings.replay {
+        return replay::prepare(settings, replay, lake, contracts).await;
+    }
     let open =
         || until_ready("catalog and store", settings.connect_timeout, || tables(settings, lake, contracts));
     let kafka = kafka(settings, contracts);
-    let ((appenders, dead_letters), (client, cluster_id, identities), held) = match settings.assignment {
+    let (opened, (client, cluster_id, identities), held) = match settings.assignment {
         Assignment::All | Assignment::Static(_) => {
             let (tables, connected) = tokio::try_join!(open(), kafka)?;
             (tables, connected, None)
@@ -85,18 +90,27 @@ pub async fn prepare(
         }
     };
 
-    let logs = try_join_all(contracts.iter().map(|contract| {
-        let identity = identities.get(&contract.topic).cloned();
-        let identity = identity.unwrap_or(TopicIdentity { topic_id: None, num_partitions: 0 });
-        let partitions = partitions(settings, held.as_ref(), &contract.topic, identity.num_partitions);
-        log(settings, contract, &client, cluster_id.clone(), identity, partitions)
+    let Tables { lake, bronze, dead_letters } = opened;
+    let logs = Logs { settings, client: &client, cluster_id, identities: &identities };
+    let found = try_join_all(contracts.iter().map(|contract| {
+        let num_partitions = logs.identity(&contract.topic).num_partitions;
+        logs.find(contract, partitions(settings, held.as_ref(), &contract.topic, num_partitions))
     }))
     .await?;
     let mut topics = Vec::with_capacity(contracts.len());
     let mut assigned = Vec::new();
-    for ((contract, appender), log) in contracts.iter().zip(appenders).zip(&logs) {
+    for ((contract, mut appender), log) in contracts.iter().zip(bronze).zip(&found) {
         if log.bounds.is_empty() {
             continue;
+        }
+        if let (Some(choice), Some(_)) =
+            (settings.adopt_table, adoption::Foreign::look(appender.table(), contract))
+        {
+            // All partitions, also those that other workers read: they find the state that is made here.
+            let num_partitions = log.num_partitions;
+            let all = (0..num_partitions).map(|number| TopicPartition::new(&*contract.topic, number));
+            let all = logs.find(contract, all.collect()).await?;
+            appender = adoption::adopt(&lake, contract, choice, &all, &commit_options(settings)).await?;
         }
         let (topic, plan) = ready_topic(settings, Arc::clone(contract), appender, log).await?;
         for mut one in assignments(settings, topics.len(), log, &plan) {
@@ -146,21 +160,36 @@ fn partitions(
     (0..num_partitions).filter(is_ours).map(|partition| TopicPartition::new(topic, partition)).collect()
 }
 
+/// The tables of a session.
+struct Tables {
+    lake: Lake,
+    /// In the order of the contracts.
+    bronze: Vec<Committer>,
+    dead_letters: Committer,
+}
+
+pub(crate) fn commit_options(settings: &Settings) -> CommitOptions {
+    CommitOptions {
+        timeout: settings.commit_timeout,
+        max_conflicts: settings.commit_retries,
+        resume_from: settings.resume_from,
+    }
+}
+
 async fn tables(
     settings: &Settings,
     lake_settings: &LakeSettings,
     contracts: &[Arc<Contract>],
-) -> Result<(Vec<Committer>, Committer), StreamError> {
+) -> Result<Tables, StreamError> {
     let failed = |what: &str| {
         let what = what.to_owned();
         move |source: LakeError| StreamError::Lake { what, source }
     };
     let lake = Lake::open(lake_settings).await.map_err(failed("open the lake"))?;
-    let options = CommitOptions {
-        timeout: settings.commit_timeout,
-        max_conflicts: settings.commit_retries,
-        resume_from: settings.resume_from,
-    };
+    // Before anything is made or changed.
+    try_join_all(contracts.iter().map(|contract| adoption::check(&lake, contract, settings.adopt_table)))
+        .await?;
+    let options = commit_options(settings);
     let open = |spec: TableSpec| {
         let (lake, options) = (lake.clone(), options.clone());
         async move {
@@ -174,13 +203,19 @@ async fn tables(
     };
     // The first table alone: it creates the namespace, which the others would race for.
     let dead_letters = open(TableSpec::dead_letters()).await?;
-    let appenders = try_join_all(contracts.iter().map(|contract| open(TableSpec::bronze(contract)))).await?;
-    Ok((appenders, dead_letters))
+    let bronze = try_join_all(contracts.iter().map(|contract| open(TableSpec::bronze(contract)))).await?;
+    for (contract, appender) in contracts.iter().zip(&bronze) {
+        adoption::check_partitions(appender.table(), contract)?;
+    }
+    Ok(Tables { lake, bronze, dead_letters })
 }
 
-type Connected = (Arc<KafkaClient>, String, BTreeMap<String, TopicIdentity>);
+pub(crate) type Connected = (Arc<KafkaClient>, String, BTreeMap<String, TopicIdentity>);
 
-async fn kafka(settings: &Settings, contracts: &[Arc<Contract>]) -> Result<Connected, StreamError> {
+pub(crate) async fn kafka(
+    settings: &Settings,
+    contracts: &[Arc<Contract>],
+) -> Result<Connected, StreamError> {
     let (bootstrap_servers, embedded_identity) = match &settings.source {
         Source::Brokers(servers) => (servers.clone(), None),
         Source::Embedded => {
@@ -246,23 +281,37 @@ async fn find_topics(
     Err(StreamError::TopicsMissing { topics, waited: settings.connect_timeout })
 }
 
-async fn log(
-    settings: &Settings,
-    contract: &Contract,
-    client: &Arc<KafkaClient>,
-    cluster_id: String,
-    identity: TopicIdentity,
-    partitions: Vec<TopicPartition>,
-) -> Result<Log, StreamError> {
-    let num_partitions = identity.num_partitions;
-    let bounds = until_ready("the partitions' leaders", settings.connect_timeout, || {
-        let (client, partitions) = (Arc::clone(client), partitions.clone());
-        blocking("asking for offsets", move || client.bounds(&partitions, ASK_TIMEOUT))
-    })
-    .await?;
-    let bounds = partitions.iter().map(|partition| partition.partition).zip(bounds).collect();
-    let source = SourceIdentity { cluster_id, topic_id: identity.topic_id };
-    Ok(Log { topic: contract.topic.clone(), table: contract.table.clone(), source, num_partitions, bounds })
+/// Finds the topics' logs.
+pub(crate) struct Logs<'a> {
+    pub(crate) settings: &'a Settings,
+    pub(crate) client: &'a Arc<KafkaClient>,
+    pub(crate) cluster_id: String,
+    pub(crate) identities: &'a BTreeMap<String, TopicIdentity>,
+}
+
+impl Logs<'_> {
+    pub(crate) fn identity(&self, topic: &str) -> TopicIdentity {
+        let found = self.identities.get(topic).cloned();
+        found.unwrap_or(TopicIdentity { topic_id: None, num_partitions: 0 })
+    }
+
+    /// Asks for the ends of some partitions.
+    pub(crate) async fn find(
+        &self,
+        contract: &Contract,
+        partitions: Vec<TopicPartition>,
+    ) -> Result<Log, StreamError> {
+        let bounds = until_ready("the partitions' leaders", self.settings.connect_timeout, || {
+            let (client, partitions) = (Arc::clone(self.client), partitions.clone());
+            blocking("asking for offsets", move || client.bounds(&partitions, ASK_TIMEOUT))
+        })
+        .await?;
+        let bounds = partitions.iter().map(|partition| partition.partition).zip(bounds).collect();
+        let TopicIdentity { topic_id, num_partitions } = self.identity(&contract.topic);
+        let source = SourceIdentity { cluster_id: self.cluster_id.clone(), topic_id };
+        let (topic, table) = (contract.topic.clone(), contract.table.clone());
+        Ok(Log { topic, table, source, num_partitions, bounds })
+    }
 }
 
 async fn ready_topic(
@@ -303,6 +352,7 @@ fn assignments(settings: &Settings, topic: usize, log: &Log, plan: &Plan) -> Vec
             start: begin.start,
             end: log.bounds.get(partition).filter(|_| is_bounded).map(|bounds| bounds.stable_end),
             letters: Letters::new(),
+            stops_at_end: false,
         })
         .collect()
 }

@@ -19,6 +19,7 @@ use tracing::{info, warn};
 use crate::error::StreamError;
 use crate::kafka::membership::Membership;
 use crate::metrics::Metrics;
+use crate::replay;
 use crate::report::Report;
 use crate::session::{self, End, Frame};
 use crate::settings::{Assignment, Settings};
@@ -43,13 +44,16 @@ impl Worker {
     /// # Errors
     /// A contract is not valid, or a topic has none.
     pub fn new(
-        settings: Settings,
+        mut settings: Settings,
         lake: LakeSettings,
         registry: &mut Registry,
         health: Health,
         started: Instant,
     ) -> Result<Self, StreamError> {
-        let contracts = contracts(&settings)?;
+        let mut contracts = contracts(&settings)?;
+        if let Some(replay) = &mut settings.replay {
+            replay::redirect(replay, &mut contracts)?;
+        }
         let topics: Vec<String> = contracts.iter().map(|contract| contract.topic.clone()).collect();
         let tables = contracts.iter().map(|contract| (contract.topic.clone(), contract.table.clone()));
         Ok(Self {

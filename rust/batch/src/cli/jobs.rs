@@ -12,6 +12,8 @@ use crate::compact::CompactOptions;
 use crate::days::Days;
 use crate::error::BatchError;
 use crate::jobs::Job;
+use crate::replay::dead_letters::ReplayLettersOptions;
+use crate::replay::swap::SwapOptions;
 use crate::sessions::SessionsOptions;
 use crate::settings::contracts;
 use crate::silver::SilverOptions;
@@ -27,10 +29,16 @@ pub enum JobArgs {
     Sessions(SessionsArgs),
     /// Rewrites small data files into few large ones, sorted; the rows stay the same
     Compact(CompactArgs),
+    /// Rewrites manifests, sorted by partition, so that readers of few days read few of them
+    RewriteManifests(ManifestArgs),
     /// Removes old snapshots, and the files that only they needed; those that a registered reader still needs stay
     Expire(ExpireArgs),
     /// Deletes files in the tables' folders that no snapshot knows: what killed writers left behind
     RemoveOrphans(OrphanArgs),
+    /// Decodes dead letters again with the present contracts; what is good now lands under its original offset
+    ReplayDeadLetters(ReplayLettersArgs),
+    /// Compares a staging table of `streamify-stream --replay-into` with its target, and puts its rows in the place of the others
+    Swap(SwapArgs),
 }
 
 /// Which tables.
@@ -114,6 +122,17 @@ pub struct CompactArgs {
     dry_run: bool,
 }
 
+/// Options of `rewrite-manifests`.
+#[derive(Args, Clone, Debug)]
+pub struct ManifestArgs {
+    #[command(flatten)]
+    tables: Tables,
+
+    /// A table with fewer manifests is left alone; at least 2
+    #[arg(long, default_value_t = 16, value_name = "COUNT")]
+    min_manifests: u64,
+}
+
 /// Who reads the table incrementally.
 #[derive(Args, Clone, Debug)]
 pub struct Readers {
@@ -153,6 +172,34 @@ pub struct ExpireArgs {
     dry_run: bool,
 }
 
+/// Options of `replay-dead-letters`.
+#[derive(Args, Clone, Debug)]
+pub struct ReplayLettersArgs {
+    /// Only letters of these topics [default: all that have a contract]
+    #[arg(long, value_delimiter = ',', value_name = "TOPIC,...")]
+    topics: Vec<String>,
+
+    /// Only letters with these reason codes, e.g. `wrong_type` [default: all]
+    #[arg(long, value_delimiter = ',', value_name = "CODE,...")]
+    reasons: Vec<String>,
+
+    /// Only letters whose Kafka timestamps lie on these days (UTC), e.g. `2026-02-23..2026-02-25`, both included [default: all]
+    #[arg(long, value_name = "DAYS")]
+    days: Option<Days>,
+
+    /// Take letters that were replayed before too: after a table was rolled back; rows that are there stay single
+    #[arg(long, action = ArgAction::SetTrue)]
+    again: bool,
+
+    /// Event times up to this long after the record's Kafka timestamp are accepted
+    #[arg(long, env = "STREAMIFY_MAX_EVENT_TIME_AHEAD", value_parser = parse_duration, default_value = "1d", value_name = "TIME")]
+    max_event_time_ahead: Duration,
+
+    /// Only count, by reason
+    #[arg(long, action = ArgAction::SetTrue)]
+    dry_run: bool,
+}
+
 /// Options of `remove-orphans`.
 #[derive(Args, Clone, Debug)]
 pub struct OrphanArgs {
@@ -170,7 +217,23 @@ pub struct OrphanArgs {
     #[command(flatten)]
     readers: Readers,
 
-    /// Only say what would be deleted
+    /// Delete them; without it they are only listed
+    #[arg(long, action = ArgAction::SetTrue)]
+    delete: bool,
+}
+
+/// Options of `swap`.
+#[derive(Args, Clone, Debug)]
+pub struct SwapArgs {
+    /// The staging table; it names its target and its range itself
+    #[arg(value_name = "TABLE")]
+    staging: String,
+
+    /// Let rows go that only the target has
+    #[arg(long, action = ArgAction::SetTrue, help_heading = "Decisions")]
+    accept_loss: bool,
+
+    /// Only compare
     #[arg(long, action = ArgAction::SetTrue)]
     dry_run: bool,
 }
@@ -215,6 +278,9 @@ impl JobArgs {
                 };
                 (Job::Compact(options), args.tables.tables, args.dry_run)
             }
+            Self::RewriteManifests(args) => {
+                (Job::RewriteManifests(args.min_manifests), args.tables.tables, false)
+            }
             Self::Expire(args) => {
                 let options = ExpireOptions {
                     min_snapshots: args.keep,
@@ -231,12 +297,31 @@ impl JobArgs {
                 let options = OrphanOptions {
                     grace: args.older_than,
                     force: args.force,
-                    delete: !args.dry_run,
+                    delete: args.delete,
                     stale_after: args.readers.stale_after,
                     ignore_stale: args.readers.ignore_stale,
                     ..OrphanOptions::default()
                 };
-                (Job::RemoveOrphans(options), args.tables.tables, args.dry_run)
+                (Job::RemoveOrphans(options), args.tables.tables, !args.delete)
+            }
+            Self::ReplayDeadLetters(args) => {
+                let options = ReplayLettersOptions {
+                    topics: args.topics,
+                    reasons: args.reasons,
+                    days: args.days.map(|days| days.0),
+                    again: args.again,
+                    max_event_time_ahead: args.max_event_time_ahead,
+                    dry_run: args.dry_run,
+                };
+                (Job::ReplayLetters(contracts(folder)?, options), Vec::new(), args.dry_run)
+            }
+            Self::Swap(args) => {
+                let options = SwapOptions {
+                    staging: args.staging,
+                    accept_loss: args.accept_loss,
+                    dry_run: args.dry_run,
+                };
+                (Job::Swap(contracts(folder)?, options), Vec::new(), args.dry_run)
             }
         };
         job.check()?;

@@ -20,7 +20,7 @@ use parquet::errors::ParquetError;
 use parquet::file::metadata::{KeyValue, ParquetMetaData};
 
 pub use self::layout::Layout;
-pub use self::partition::FilePartition;
+pub use self::partition::{FilePartition, check_partitioning};
 use crate::catalog::LoadedTable;
 use crate::storage::PART_SIZE;
 

@@ -45,6 +45,14 @@ impl FilePartition {
     }
 }
 
+/// Checks that files of this kind of partition can be written to the table; the value does not matter.
+///
+/// # Errors
+/// [`FileError::PartitionMismatch`]
+pub fn check_partitioning(table: &LoadedTable, partition: impl Into<FilePartition>) -> Result<(), FileError> {
+    place(table, partition.into()).map(|_| ())
+}
+
 pub(super) struct Placed {
     pub(super) folder: String,
     pub(super) value: Struct,
@@ -59,7 +67,8 @@ pub(super) fn place(table: &LoadedTable, partition: FilePartition) -> Result<Pla
     };
     let fields = metadata.default_partition_spec().fields();
     match (fields, partition) {
-        ([], FilePartition::None) => Ok(Placed { folder: data, value: Struct::empty() }),
+        // A table without partitions takes the rows of any.
+        ([], _) => Ok(Placed { folder: data, value: Struct::empty() }),
         ([field], FilePartition::Day(days)) if is_day(table, field) => Ok(Placed {
             folder: format!("{data}/{}={}", field.name, partition.label()),
             value: Struct::from_iter([Some(Literal::date(days))]),

@@ -1,3 +1,5 @@
+use std::collections::BTreeMap;
+
 use super::*;
 
 fn parse(arguments: &[&str]) -> Cli {
@@ -46,6 +48,35 @@ fn partition_lists_are_numbers_and_ranges() {
     assert_eq!(parse_partitions("0-2, 7").unwrap().0, BTreeSet::from([0, 1, 2, 7]));
     for text in ["", "a", "3-1", "-1", "1-"] {
         assert!(parse_partitions(text).is_err(), "`{text}` was taken");
+    }
+}
+
+#[test]
+fn a_replay_reads_one_topic_to_its_end_and_tells_no_group() {
+    let range = ["--replay-into", "again", "--from-offsets", "0:100-200, 1:0-0"];
+    assert!(refused(&range).contains("--replay-into"));
+
+    let settings = parse(&[&range[..], &["--topics", "t"]].concat()).settings([]).unwrap();
+
+    let replay = settings.replay.unwrap();
+    assert_eq!(replay.range, Range::Offsets(BTreeMap::from([(0, [100, 201]), (1, [0, 1])])));
+    assert_eq!((settings.until, settings.group_id), (Some(Until::CaughtUp), None));
+    assert!(Cli::try_parse_from(["streamify-stream", "--replay-into", "again"]).is_err(), "no range");
+    assert!(Cli::try_parse_from(["streamify-stream", "--event-times", "2026-02-23"]).is_err(), "no table");
+    assert!(
+        refused(&["--replay-into", "A b", "--event-times", "2026-02-23", "--topics", "t"]).contains("name")
+    );
+}
+
+#[test]
+fn ranges_of_a_replay_have_two_ends() {
+    assert_eq!(parse_days("1970-01-02..1970-01-03"), Ok(Range::Days([1, 2])));
+    assert_eq!(parse_days("1970-01-02"), Ok(Range::Days([1, 1])));
+    for text in ["", "1970-01-03..1970-01-02", "1970-1-2", "today", "1970-01-02..", "19700102"] {
+        assert!(parse_days(text).is_err(), "`{text}` was taken");
+    }
+    for text in ["", "0", "0:5", "0:5-4", "-1:0-1", "0:0-1,0:2-3", "0:-1-2", "a:0-1"] {
+        assert!(parse_offsets(text).is_err(), "`{text}` was taken");
     }
 }
 

@@ -2,7 +2,15 @@ use super::*;
 
 fn assigned(topic: &str, partition: i32) -> Assigned {
     let partition = TopicPartition::new(topic, partition);
-    Assigned { partition, topic: 0, expected: None, start: 0, end: None, letters: Letters::new() }
+    Assigned {
+        partition,
+        topic: 0,
+        expected: None,
+        start: 0,
+        end: None,
+        letters: Letters::new(),
+        stops_at_end: false,
+    }
 }
 
 #[test]

@@ -20,14 +20,10 @@ use super::{Isolation, KafkaClient, KafkaError, TopicPartition};
 /// Time given to the library beyond the request's own timeout, so that it is the one to report it.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// Which end of the log to ask for; the values are those of Kafka's ListOffsets request.
-#[derive(Clone, Copy)]
-pub(super) enum End {
-    /// The first offset still there.
-    Earliest = -2,
-    /// The offset behind the last record readable under the isolation level.
-    Latest = -1,
-}
+/// Asks for the first offset still there; the values are those of Kafka's ListOffsets request.
+pub(super) const EARLIEST: i64 = -2;
+/// Asks for the offset behind the last record readable under the isolation level.
+pub(super) const LATEST: i64 = -1;
 
 /// What a broker says of a topic that exists.
 pub(super) struct TopicDescription {
@@ -229,14 +225,15 @@ unsafe fn read_description(
     }
 }
 
-/// Asks for one end of each partition's log, in the order of `partitions`. Blocks for up to `timeout`.
+/// Asks for one offset of each partition, in the order of `partitions`: [`EARLIEST`], [`LATEST`], or the first one at or after
+/// a time (ms since 1970), which may not exist. Blocks for up to `timeout`.
 pub(super) fn list_offsets(
     client: &KafkaClient,
     partitions: &[TopicPartition],
-    end: End,
+    wanted: i64,
     isolation: Isolation,
     timeout: Duration,
-) -> Result<Vec<i64>, KafkaError> {
+) -> Result<Vec<Option<i64>>, KafkaError> {
     let operation = ffi::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_LISTOFFSETS;
     let request = Request::new(client, "list offsets", operation, timeout)?;
     let level = match isolation {
@@ -267,7 +264,7 @@ pub(super) fn list_offsets(
         let list = &*asked.ptr();
         let len = usize::try_from(list.cnt).unwrap_or(0);
         for index in 0..len {
-            (*list.elems.add(index)).offset = end as i64;
+            (*list.elems.add(index)).offset = wanted;
         }
     }
     // SAFETY: all handles are live; the library copies list and options before it returns.
@@ -305,12 +302,10 @@ fn pick(
     request: &Request<'_>,
     found: &[(TopicPartition, i64, RDKafkaErrorCode)],
     partition: &TopicPartition,
-) -> Result<i64, KafkaError> {
+) -> Result<Option<i64>, KafkaError> {
     match found.iter().find(|(of, ..)| of == partition) {
-        Some((_, offset, RDKafkaErrorCode::NoError)) if *offset >= 0 => Ok(*offset),
-        Some((_, _, RDKafkaErrorCode::NoError)) | None => {
-            Err(request.failed(format!("no offset of {partition} in the answer"), true))
-        }
+        Some((_, offset, RDKafkaErrorCode::NoError)) => Ok(Some(*offset).filter(|offset| *offset >= 0)),
+        None => Err(request.failed(format!("no offset of {partition} in the answer"), true)),
         Some((_, _, code)) => Err(request.failed(format!("{partition}: {code}"), is_retryable(*code))),
     }
 }

@@ -62,22 +62,48 @@ impl KafkaClient {
         partitions: &[TopicPartition],
         timeout: Duration,
     ) -> Result<Vec<Bounds>, KafkaError> {
-        use admin::End::{Earliest, Latest};
+        use admin::{EARLIEST, LATEST};
         if partitions.is_empty() {
             return Ok(Vec::new());
         }
-        let ask = |end, isolation| admin::list_offsets(self, partitions, end, isolation, timeout);
-        let stable_end = ask(Latest, self.settings.isolation)?;
+        let ask = |end, isolation| {
+            let found = admin::list_offsets(self, partitions, end, isolation, timeout)?;
+            let known = partitions.iter().zip(found).map(|(partition, offset)| {
+                let missing =
+                    || self.request_failed("list offsets", format!("no offset of {partition}"), true);
+                offset.ok_or_else(missing)
+            });
+            known.collect::<Result<Vec<i64>, KafkaError>>()
+        };
+        let stable_end = ask(LATEST, self.settings.isolation)?;
         let high_watermark = match self.settings.isolation {
-            Isolation::ReadCommitted => ask(Latest, Isolation::ReadUncommitted)?,
+            Isolation::ReadCommitted => ask(LATEST, Isolation::ReadUncommitted)?,
             Isolation::ReadUncommitted => stable_end.clone(),
         };
         // Asked last: retention can only move it up, so a gap that opens meanwhile is seen.
-        let earliest = ask(Earliest, Isolation::ReadUncommitted)?;
+        let earliest = ask(EARLIEST, Isolation::ReadUncommitted)?;
         let ends = earliest.into_iter().zip(stable_end).zip(high_watermark);
         Ok(ends
             .map(|((earliest, stable_end), high_watermark)| Bounds { earliest, stable_end, high_watermark })
             .collect())
+    }
+
+    /// Asks for the first offset of each of `partitions`, in their order, whose record's timestamp is at or after
+    /// `timestamp_ms` (ms since 1970, >= 0); `None` if there is none. Blocks for up to `timeout`.
+    ///
+    /// # Errors
+    /// [`KafkaError::RequestFailed`]; retryable while leaders are away.
+    pub fn first_offsets_since(
+        &self,
+        partitions: &[TopicPartition],
+        timestamp_ms: i64,
+        timeout: Duration,
+    ) -> Result<Vec<Option<i64>>, KafkaError> {
+        if partitions.is_empty() {
+            return Ok(Vec::new());
+        }
+        let since = timestamp_ms.max(0);
+        admin::list_offsets(self, partitions, since, Isolation::ReadUncommitted, timeout)
     }
 
     /// Returns the high watermark that the last fetch of `partition` saw, without asking a broker: cheap enough for a lag
