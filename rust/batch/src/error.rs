@@ -138,7 +138,9 @@ impl BatchError {
             Self::TableMissing { .. } => {
                 "run the job that makes it first; `streamify-batch --help` lists them"
             }
-            Self::Read(error) | Self::Increment(IncrementError::Unreadable(error)) if error.is_unsupported() => {
+            Self::Read(error) | Self::Increment(IncrementError::Unreadable(error))
+                if error.is_unsupported() =>
+            {
                 "rewrite the table with the engine that wrote them, e.g. Spark: `CALL system.rewrite_data_files(table => '…', options => map('delete-file-threshold', '1'))`"
             }
             Self::Commit(error) => return error.hint().map(str::to_owned),

@@ -143,9 +143,9 @@ impl IncrementError {
             IncrementError::Replaced { .. } | IncrementError::RolledBack { .. } => Some(
                 "what was made from it may hold rows that are gone: rebuild the days in question, then read it anew (silver: `--reread`, sessions: `--full`)",
             ),
-            IncrementError::Expired { .. } => {
-                Some("read it anew (silver: `--reread`, sessions: `--full`); registered consumers keep their snapshots from expiring")
-            }
+            IncrementError::Expired { .. } => Some(
+                "read it anew (silver: `--reread`, sessions: `--full`); registered consumers keep their snapshots from expiring",
+            ),
             IncrementError::ForeignChange { .. } => Some(
                 "if its new rows are to be taken and removed ones may stay, start with `--accept-change SNAPSHOT`; then rebuild the days it touched",
             ),

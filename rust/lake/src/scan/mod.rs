@@ -92,7 +92,8 @@ pub async fn live_files(
     let files = async {
         let manifests = manifests_of_head(metadata, &table.file_io).await?;
         if let Some(manifest) = manifests.iter().find(|manifest| has_deletes(manifest)) {
-            let message = format!("another engine wrote delete files (manifest `{}`)", manifest.manifest_path);
+            let message =
+                format!("another engine wrote delete files (manifest `{}`)", manifest.manifest_path);
             return Err(iceberg::Error::new(iceberg::ErrorKind::FeatureUnsupported, message));
         }
         let wanted = manifests.into_iter().filter(|manifest| {
