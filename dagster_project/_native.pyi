@@ -267,7 +267,7 @@ def remove_orphans(
     progress: Callable[[Progress], object] | None = None,
     cancel: CancelToken | None = None,
 ) -> dict[str, Any]:
-    """Finds files in the folders of `table` that no snapshot knows: what killed writers left behind; deletes them if told to.
+    """Finds files in the folders of `table` that no snapshot knows: what killed writers left behind. Deletes them if told to.
 
     Args:
         table: name of the table, without its namespace.

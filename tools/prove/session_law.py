@@ -10,6 +10,8 @@ import duckdb
 
 GAP_MS = 1_800_000
 DAY_MS = 86_400_000
+#: Null where the line is no event.
+TIME = "try_cast(v->>'$.ts' AS BIGINT)"
 #: What each topic has beside the common fields, by wire name.
 FIELDS = ("artist", "song", "duration", "page", "level", "city", "state")
 
@@ -21,10 +23,11 @@ def load(connection: duckdb.DuckDBPyConnection, files: Mapping[str, list[Path]])
         names = ", ".join(f"'{path}'" for path in paths)
         columns = ", ".join(f"v->>'$.{name}' AS {name}" for name in FIELDS)
         selects.append(
-            f"SELECT DISTINCT '{topic}' AS topic, try_cast(v->>'$.ts' AS BIGINT) AS ts, (v->>'$.sessionId')::BIGINT AS session_id, "
+            f"SELECT DISTINCT '{topic}' AS topic, {TIME} AS ts, (v->>'$.sessionId')::BIGINT AS session_id, "
             f"(v->>'$.itemInSession')::INT AS item, (v->>'$.userId')::BIGINT AS user_id, {columns} "
             f"FROM (SELECT line[instr(line, chr(9)) + 1:] AS v FROM read_csv([{names}], columns={{'line': 'VARCHAR'}}, "
-            "delim='\x01', quote='', escape='', header=false, max_line_size=4000000)) WHERE json_valid(v) AND try_cast(v->>'$.ts' AS BIGINT) IS NOT NULL"
+            "delim='\x01', quote='', escape='', header=false, max_line_size=4000000)) "
+            f"WHERE json_valid(v) AND {TIME} IS NOT NULL"
         )
     connection.execute(f"CREATE OR REPLACE TABLE events AS {' UNION ALL '.join(selects)}")
 

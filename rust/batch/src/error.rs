@@ -138,6 +138,11 @@ impl BatchError {
             Self::TableMissing { .. } => {
                 "run the job that makes it first; `streamify-batch --help` lists them"
             }
+            Self::Read(error) | Self::Increment(IncrementError::Unreadable(error))
+                if error.is_unsupported() =>
+            {
+                "rewrite the table with the engine that wrote them, e.g. Spark: `CALL system.rewrite_data_files(table => '…', options => map('delete-file-threshold', '1'))`"
+            }
             Self::Commit(error) => return error.hint().map(str::to_owned),
             Self::Increment(error) => return error.hint().map(str::to_owned),
             Self::Care(error) => return error.hint().map(str::to_owned),
@@ -165,6 +170,7 @@ impl BatchError {
             Self::SwapLoses { .. } => ExitCode::NeedsDecision,
             Self::Commit(error) if error.needs_decision() => ExitCode::NeedsDecision,
             Self::Increment(error) if error.needs_decision() => ExitCode::NeedsDecision,
+            Self::Read(error) if error.is_unsupported() => ExitCode::NeedsDecision,
             _ => ExitCode::Failure,
         }
     }

@@ -34,6 +34,13 @@ pub struct Selection {
     pub snapshot_id: Option<i64>,
 }
 
+impl ReadError {
+    /// Whether the table has something that this version cannot read: another engine must rewrite it first.
+    pub fn is_unsupported(&self) -> bool {
+        self.source.kind() == iceberg::ErrorKind::FeatureUnsupported
+    }
+}
+
 impl LoadedTable {
     /// Reads `columns` of the rows for which `filter` holds. Call it inside a tokio runtime.
     ///

@@ -9,7 +9,7 @@ use iceberg::{Error, ErrorKind};
 
 use super::manifests::{ManifestNames, writer_for};
 use super::snapshot::AttemptError;
-use crate::scan::{LiveFile, days_of_manifest};
+use crate::scan::{LiveFile, days_of_manifest, has_deletes};
 
 /// Writes the manifests of `head` without the `removed` files.
 ///
@@ -28,7 +28,7 @@ pub(super) async fn without(
     let mut kept = Vec::with_capacity(head.len());
     for manifest in head {
         if manifest.content == ManifestContentType::Deletes {
-            if manifest.has_added_files() || manifest.has_existing_files() {
+            if has_deletes(manifest) {
                 return Err(AttemptError::Overtaken(
                     "another engine wrote delete files; rewrite the table with it (Spark: rewrite_data_files) first"
                         .to_string(),

@@ -130,7 +130,10 @@ pub enum IncrementError {
 impl IncrementError {
     /// Whether a person must decide before a restart makes sense (exit code 3).
     pub fn needs_decision(&self) -> bool {
-        !matches!(self, IncrementError::Unreadable(_))
+        match self {
+            IncrementError::Unreadable(error) => error.is_unsupported(),
+            _ => true,
+        }
     }
 
     /// What to do about it.
@@ -138,11 +141,11 @@ impl IncrementError {
         match self {
             IncrementError::Unreadable(_) => None,
             IncrementError::Replaced { .. } | IncrementError::RolledBack { .. } => Some(
-                "rebuild the table made from it: drop it, or rebuild all its days, and start again with `--reread`",
+                "what was made from it may hold rows that are gone: rebuild the days in question, then read it anew (silver: `--reread`, sessions: `--full`)",
             ),
-            IncrementError::Expired { .. } => {
-                Some("rebuild with `--reread`; registered consumers keep their snapshots from expiring")
-            }
+            IncrementError::Expired { .. } => Some(
+                "read it anew (silver: `--reread`, sessions: `--full`); registered consumers keep their snapshots from expiring",
+            ),
             IncrementError::ForeignChange { .. } => Some(
                 "if its new rows are to be taken and removed ones may stay, start with `--accept-change SNAPSHOT`; then rebuild the days it touched",
             ),

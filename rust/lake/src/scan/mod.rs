@@ -83,7 +83,7 @@ impl LiveFile {
 /// Manifests whose partition bounds lie outside `days` are not read.
 ///
 /// # Errors
-/// A manifest cannot be read.
+/// A manifest cannot be read, or another engine wrote delete files: a reader of whole files would show deleted rows.
 pub async fn live_files(
     table: &LoadedTable,
     days: Option<&BTreeSet<i32>>,
@@ -91,6 +91,11 @@ pub async fn live_files(
     let metadata = &table.metadata;
     let files = async {
         let manifests = manifests_of_head(metadata, &table.file_io).await?;
+        if let Some(manifest) = manifests.iter().find(|manifest| has_deletes(manifest)) {
+            let message =
+                format!("another engine wrote delete files (manifest `{}`)", manifest.manifest_path);
+            return Err(iceberg::Error::new(iceberg::ErrorKind::FeatureUnsupported, message));
+        }
         let wanted = manifests.into_iter().filter(|manifest| {
             manifest.content == ManifestContentType::Data
                 && (manifest.has_added_files() || manifest.has_existing_files())
@@ -113,6 +118,12 @@ pub async fn live_files(
         files.retain(|live| live.day(metadata).is_none_or(|day| days.contains(&day)));
     }
     Ok(files)
+}
+
+/// Whether rows of live files are deleted by other files.
+pub(crate) fn has_deletes(manifest: &ManifestFile) -> bool {
+    manifest.content == ManifestContentType::Deletes
+        && (manifest.has_added_files() || manifest.has_existing_files())
 }
 
 impl LoadedTable {

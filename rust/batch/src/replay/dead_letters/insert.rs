@@ -88,11 +88,11 @@ async fn write(
     rows: &RecordBatch,
 ) -> Result<(Uuid, Vec<DataFile>), BatchError> {
     let commit_id = Uuid::now_v7();
-    let mut names = FileNames::new(commit_id);
+    let names = FileNames::new(commit_id);
     let sort_key = sort_columns(bronze.table());
     let mut files = Vec::new();
     for (key, part) in split_by_partition(rows, contract)? {
-        let mut output = Output::new(context, bronze.table(), key.into(), &mut names, &sort_key);
+        let mut output = Output::new(context, bronze.table(), key.into(), &names, &sort_key);
         output.add(part).await?;
         files.extend(output.finish().await?);
     }

@@ -62,10 +62,10 @@ pub(super) async fn rewrite(
     report: &mut ReplayLettersReport,
 ) -> Result<(), BatchError> {
     let commit_id = Uuid::now_v7();
-    let mut names = FileNames::new(commit_id);
+    let names = FileNames::new(commit_id);
     let table = letters.table().clone();
     let (sort_key, columns) = (sort_columns(&table), column_names(&table));
-    let mut output = Output::new(context, &table, partition, &mut names, &sort_key);
+    let mut output = Output::new(context, &table, partition, &names, &sort_key);
     let mut removed = Vec::new();
     let mut marked = 0;
     for (number, live) in group.into_iter().enumerate().filter(|(number, _)| marks.of_file(*number) > 0) {

@@ -35,14 +35,14 @@ pub(super) async fn units(
     report: &mut SwapReport,
 ) -> Result<Written, BatchError> {
     let commit_id = Uuid::now_v7();
-    let mut names = FileNames::new(commit_id);
+    let names = FileNames::new(commit_id);
     let sort_key = sort_columns(target);
     let schema = iceberg::arrow::schema_to_arrow_schema(target.metadata.current_schema());
     let schema = Arc::new(schema.map_err(|source| unwritable(target, source.into()))?);
     let mut written = Written { commit_id, files: Vec::new(), removed: Vec::new() };
     for (done, (partition, unit)) in units.iter().enumerate() {
         swap.context.tell(format!("writing {partition} of {}", target.name), done, units.len(), 0);
-        let mut output = Output::new(swap.context, target, *partition, &mut names, &sort_key);
+        let mut output = Output::new(swap.context, target, *partition, &names, &sort_key);
         let mut rows = 0;
         for live in &unit.staging {
             rows += copy(swap, swap.staging, live, true, &schema, &mut output).await?;
