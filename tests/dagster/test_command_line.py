@@ -81,7 +81,9 @@ def test_an_unknown_name_is_answered_with_the_names(start):
     output, _ = process.communicate(timeout=120)
 
     assert process.returncode != 0
-    assert "dir: ['bronze_streaming_job']" in output
+    names = output.rpartition("dir: [")[2]
+    assert "'bronze_streaming_job'" in names
+    assert "'silver_user_sessions'" in names
 
 
 def test_the_definitions_pass_dagster_s_own_check(start):
