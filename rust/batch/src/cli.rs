@@ -35,7 +35,7 @@ pub struct Cli {
 /// Options of every job.
 #[derive(Args, Clone, Debug)]
 pub struct Frame {
-    /// Goal for the rows and ids held, at least 64MB; a larger day takes more passes. About 200MB come on top
+    /// Most memory of the process, kept from 128MB on; at least 64MB. A larger day takes more passes
     #[arg(long, global = true, env = "STREAMIFY_BATCH_MEMORY_LIMIT", value_parser = parse_bytes, default_value = "1GiB", value_name = "SIZE", help_heading = "Run")]
     pub memory_limit: u64,
 

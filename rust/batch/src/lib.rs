@@ -4,8 +4,8 @@
 //! Guarantees of every job:
 //! * what it read and what it wrote are one commit: repeated, killed half-way, or run twice at once, it neither loses nor
 //!   doubles a row;
-//! * the rows and ids that it holds are bounded by its memory budget, whatever the size of a day; readers, encoder and
-//!   allocator come on top (some 200 MiB);
+//! * memory stays within the budget, whatever the size of a day: the binary's as a whole from 128 MB on (measured on files
+//!   of ours); in process, where the allocator is the host's, what the job adds, about;
 //! * asked to stop, it ends within a batch of rows; what was committed stays, files of the rest are left to the orphan
 //!   removal.
 

@@ -14,6 +14,7 @@ use streamify_batch::report::{DONE, Report};
 use streamify_batch::stop::stoppable;
 use streamify_lake::LakeSettings;
 use streamify_pipes::Pipes;
+use streamify_process::{Keep, bound_allocator};
 use streamify_runtime::{shutdown_token, status};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
@@ -21,6 +22,7 @@ use tracing::info;
 fn main() -> ProcessExitCode {
     let started = Instant::now();
     let cli = Cli::parse();
+    bound_allocator(Keep::within(usize::try_from(cli.frame.memory_limit).unwrap_or(usize::MAX)));
     let threads = std::thread::available_parallelism().map_or(2, usize::from).max(2);
     let format = cli.frame.log_format;
     streamify_process::run(threads, format, async |pipes| work(cli, started, pipes).await)

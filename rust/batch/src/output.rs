@@ -1,8 +1,8 @@
 //! Writes the rows of one day into data files, in sorted runs.
 //!
-//! Rows are collected up to a run's bytes, put in the table's order and written as one row group; a file ends at the table's
-//! target size. Memory is two runs and what the encoder holds, whatever the day's size. A file of one run is sorted as a
-//! whole and says so.
+//! Rows are collected up to a run's bytes, put in the table's order and written in row groups small enough that readers need
+//! little memory and skip much; a file ends at the table's target size. Memory is two runs and what the encoder holds,
+//! whatever the day's size. A file of one run is sorted as a whole and says so.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -21,8 +21,10 @@ use crate::error::BatchError;
 
 /// Size of a finished file if the table does not say, in bytes.
 const DEFAULT_FILE_BYTES: u64 = 128 << 20;
-/// Rows per row group at most, so that readers prune.
-const GROUP_ROWS: usize = 1_000_000;
+/// Rows per run at most.
+const RUN_ROWS: usize = 1_000_000;
+/// Rows per row group at most: about 16 MB, which a reader holds as a whole.
+const GROUP_ROWS: usize = 250_000;
 
 /// Gives unique names to the files of one commit: `<commit id>-<n>.parquet`. Clones share the count.
 #[derive(Clone, Debug)]
@@ -106,7 +108,7 @@ impl<'a> Output<'a> {
         self.waiting_bytes += batch.get_array_memory_size();
         self.waiting_rows += batch.num_rows();
         self.waiting.push(batch);
-        if self.waiting_bytes >= self.context.run_bytes() || self.waiting_rows >= GROUP_ROWS {
+        if self.waiting_bytes >= self.context.run_bytes() || self.waiting_rows >= RUN_ROWS {
             self.flush().await?;
         }
         Ok(())
@@ -136,7 +138,10 @@ impl<'a> Output<'a> {
             self.runs = 0;
         }
         if let Some(writer) = &mut self.open {
-            writer.write_row_group(&sorted).await?;
+            for first in (0..sorted.num_rows()).step_by(GROUP_ROWS) {
+                let rows = GROUP_ROWS.min(sorted.num_rows() - first);
+                writer.write_row_group(&sorted.slice(first, rows)).await?;
+            }
             self.runs += 1;
             if writer.bytes_written() >= self.target_bytes {
                 self.close().await?;

@@ -242,7 +242,7 @@ impl Run<'_> {
         let progress = committer.state().sessions;
         let options = Options {
             processed_at_us: chrono::Utc::now().timestamp_micros(),
-            max_events: self.context.budget / BYTES_PER_EVENT,
+            max_events: self.context.counted_bytes() / BYTES_PER_EVENT,
         };
         let planner = if full {
             let days = self.sources.iter().flat_map(|source| source.days.keys().copied());

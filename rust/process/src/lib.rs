@@ -4,12 +4,16 @@
 //! outcome; what Dagster was not told never ends with exit code 0; an error is shown once, to whoever looks: a terminal, a
 //! log, Dagster.
 
+mod allocator;
+
 use std::error::Error;
 use std::process::ExitCode as ProcessExitCode;
 use std::time::Duration;
 
 use streamify_pipes::{Bootstrap, ExceptionInfo, Level, Options, Pipes, PipesError};
 use streamify_runtime::{BoxedLayer, ExitCode, LogFormat, RuntimeError, init_telemetry, report};
+
+pub use self::allocator::{Keep, bound_allocator};
 
 /// What is left of the 8 s that a shutdown has when the last commit took as long as it may.
 const PIPES_CLOSE_LIMIT: Duration = Duration::from_secs(3);

@@ -9,7 +9,6 @@
 //! anew after what can heal; [`report`] and [`metrics`] tell what was done.
 
 pub mod adoption;
-pub mod allocator;
 pub mod broker;
 pub mod budget;
 pub mod buffer;

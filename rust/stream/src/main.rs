@@ -10,9 +10,9 @@ use clap::Parser as _;
 use prometheus_client::registry::Registry;
 use streamify_lake::LakeSettings;
 use streamify_pipes::Pipes;
+use streamify_process::{Keep, bound_allocator};
 use streamify_runtime::endpoint::{self, Health};
 use streamify_runtime::shutdown_token;
-use streamify_stream::allocator;
 use streamify_stream::cli::Cli;
 use streamify_stream::error::StreamError;
 use streamify_stream::report::Summary;
@@ -26,7 +26,7 @@ use tracing::info;
 const RUNTIME_THREADS: usize = 2;
 fn main() -> ProcessExitCode {
     let started = Instant::now();
-    allocator::bound_allocator();
+    bound_allocator(Keep::Little);
     let cli = Cli::parse();
     let format = cli.log_format;
     streamify_process::run(RUNTIME_THREADS, format, async |pipes| work(cli, started, pipes).await)

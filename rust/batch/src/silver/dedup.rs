@@ -23,7 +23,8 @@ pub(super) async fn decide(
 ) -> Result<Deliveries, BatchError> {
     let rows: u64 = day.parts.iter().map(|part| part.file.file.record_count()).sum();
     let bytes = usize::try_from(rows).unwrap_or(usize::MAX).saturating_mul(BYTES_PER_ID);
-    let buckets = u32::try_from(bytes.div_ceil(work.context.budget / IDS_PART)).unwrap_or(u32::MAX).max(1);
+    let buckets =
+        u32::try_from(bytes.div_ceil(work.context.counted_bytes() / IDS_PART)).unwrap_or(u32::MAX).max(1);
     let mut all = Deliveries::default();
     for bucket in 0..buckets {
         let mut deliveries = FirstDelivery::new(bucket, buckets);

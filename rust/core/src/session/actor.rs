@@ -1,7 +1,8 @@
 //! People: who an event names, and whose it is.
 
-use std::collections::HashMap;
 use std::sync::Arc;
+
+use super::HashMap;
 
 /// Number of a producer run; 0 is "no run", which null and empty text both mean.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]

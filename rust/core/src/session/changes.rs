@@ -1,12 +1,10 @@
 //! The events that are new in silver (or gone from it), as much of them as tells which sessions they touch.
 
-use std::collections::HashMap;
-
 use arrow::array::RecordBatch;
 
 use super::actor::{Runs, Who};
 use super::source::People;
-use super::{SessionError, day_of};
+use super::{HashMap, SessionError, day_of};
 
 /// The first and the last event time of some events, in ms.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

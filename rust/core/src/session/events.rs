@@ -1,14 +1,13 @@
 //! The events of one pass over a day, in 32 bytes each: every text and every repeated combination is a number.
 
-use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::Arc;
 
 use arrow::array::{Array, Float64Array, RecordBatch, StringArray};
 
-use super::SessionError;
 use super::actor::{Actor, Runs, Who};
 use super::source::{self, Topic, doubles, ints, required, texts};
+use super::{HashMap, SessionError};
 
 /// The page that tells of a song.
 pub(super) const SONG_PAGE: &str = "NextSong";
@@ -65,7 +64,7 @@ struct Pool<T> {
 
 impl<T> Default for Pool<T> {
     fn default() -> Self {
-        Self { values: Vec::new(), ids: HashMap::new() }
+        Self { values: Vec::new(), ids: HashMap::default() }
     }
 }
 
@@ -236,7 +235,12 @@ impl<'a> TextColumn<'a> {
 
     fn id(&mut self, events: &mut DayEvents, row: usize) -> Result<TextId, SessionError> {
         let text = self.array.filter(|array| array.is_valid(row)).map(|array| array.value(row));
-        if text != self.last.0 {
+        let is_same = match (text, self.last.0) {
+            (Some(text), Some(last)) => source::same(text, last),
+            (None, None) => true,
+            _ => false,
+        };
+        if !is_same {
             self.last = (text, text.map_or(Ok(TextId(0)), |text| events.text_id(text))?);
         }
         Ok(self.last.1)

@@ -38,6 +38,9 @@ pub use source::{Read, Topic};
 /// The longest pause within a session, in ms (inclusive).
 pub const GAP_MS: i64 = 1_800_000;
 
+/// A map by people, places or texts: looked up for every event, so its hash is a quick one, seeded at random.
+type HashMap<K, V> = std::collections::HashMap<K, V, foldhash::fast::RandomState>;
+
 /// Length of a UTC day in ms.
 pub(crate) const DAY_MS: i64 = 86_400_000;
 

@@ -1,12 +1,11 @@
 //! One pass over the events of a day: sorted by person and time, cut at pauses; what may go on tomorrow is carried.
 
 use std::cmp::Ordering;
-use std::collections::HashMap;
 
 use super::actor::{Actor, Runs};
 use super::events::{DayEvents, Event};
 use super::row::Session;
-use super::{GAP_MS, start_of};
+use super::{GAP_MS, HashMap, start_of};
 
 /// A session that may go on.
 #[derive(Debug)]

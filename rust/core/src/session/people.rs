@@ -1,11 +1,11 @@
 //! Stitching: whose an event without a user is.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use arrow::array::RecordBatch;
 
 use super::actor::{Actor, Runs, Visit, Who};
-use super::{SessionError, source};
+use super::{HashMap, SessionError, source};
 
 /// The users that one day's events of a visit name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

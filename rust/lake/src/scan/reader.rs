@@ -20,7 +20,7 @@ use crate::read::ReadError;
 pub type Batches = Pin<Box<dyn Stream<Item = Result<RecordBatch, ReadError>> + Send>>;
 
 /// Rows per batch.
-pub const BATCH_ROWS: usize = 16_384;
+pub const BATCH_ROWS: usize = 8_192;
 
 impl LoadedTable {
     /// Reads `columns` of one data file; with a filter, only the rows for which it holds (row groups whose statistics

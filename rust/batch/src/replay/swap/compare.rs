@@ -56,7 +56,7 @@ pub(super) fn in_range(
 pub(super) async fn unit(swap: &Swap<'_>, target: &LoadedTable, unit: &Unit) -> Result<Compared, BatchError> {
     let rows: u64 = unit.staging.iter().map(|live| live.file.record_count()).sum();
     let bytes = usize::try_from(rows).unwrap_or(usize::MAX).saturating_mul(BYTES_PER_ROW);
-    let passes = bytes.div_ceil(swap.context.budget / HASHES_PART).max(1) as i64;
+    let passes = bytes.div_ceil(swap.context.counted_bytes() / HASHES_PART).max(1) as i64;
     let payload = payload(swap.staging);
     let mut compared = Compared::default();
     for pass in 0..passes {

@@ -1,6 +1,6 @@
 //! Second phase of an incremental run: from the touched times back to where their sessions begin.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
 use arrow::array::RecordBatch;
 
@@ -9,7 +9,7 @@ use super::watch::Touches;
 use super::{Common, Phase, Turn};
 use crate::session::actor::Actor;
 use crate::session::source::{self, People};
-use crate::session::{GAP_MS, Read, SessionError, day_of, start_of};
+use crate::session::{GAP_MS, HashMap, Read, SessionError, day_of, start_of};
 
 /// From where a person's events of one day are followed back.
 #[derive(Debug, Default)]
@@ -55,7 +55,7 @@ impl Back {
         if let Some(turn) = common.read_people_around(day) {
             return turn;
         }
-        self.reading = Some((day, HashMap::new()));
+        self.reading = Some((day, HashMap::default()));
         common.read(day, Read::People)
     }
 

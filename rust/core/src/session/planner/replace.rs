@@ -57,7 +57,7 @@ impl Replace {
             unfinished: days.clone(),
             days,
             open_days,
-            tails: Tails::new(),
+            tails: Tails::default(),
             current: None,
             last_day: None,
             queue: VecDeque::new(),

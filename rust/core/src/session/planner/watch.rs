@@ -1,6 +1,6 @@
 //! First phase of an incremental run: whom the changed events touch, and when.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
 use arrow::array::RecordBatch;
 
@@ -10,7 +10,7 @@ use super::{Affected, Common, Phase, Turn};
 use crate::session::actor::{Actor, Runs, Visit, Who};
 use crate::session::changes::Span;
 use crate::session::source::{self, People};
-use crate::session::{Read, SessionError};
+use crate::session::{HashMap, Read, SessionError};
 
 /// Touched times per person and day.
 pub(super) type Touches = HashMap<Actor, BTreeMap<i32, Span>>;
@@ -33,7 +33,7 @@ pub(super) struct Watch {
 
 impl Watch {
     pub(super) fn of(spans: HashMap<(Who, i32), Span>, closing: Closing) -> Self {
-        let mut seen: HashMap<Visit, BTreeMap<i32, Seen>> = HashMap::new();
+        let mut seen: HashMap<Visit, BTreeMap<i32, Seen>> = HashMap::default();
         for (who, day) in spans.keys() {
             // A user that is gone from the visit may have been its only one.
             let day = seen.entry(who.visit()).or_default().entry(*day).or_default();
@@ -75,7 +75,7 @@ impl Watch {
     }
 
     fn touches(&self) -> Touches {
-        let mut touches = Touches::new();
+        let mut touches = Touches::default();
         let mut touch = |actor: Actor, day: i32, span: Span| {
             let days = touches.entry(actor).or_default();
             days.entry(day).and_modify(|known| known.join(span)).or_insert(span);
