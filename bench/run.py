@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench import batch
+from bench.dataset import event_set
 from bench.latency import latencies
 from bench.process import Cost, run
 from dagster_project.lib.paths import find_binary
@@ -164,11 +165,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--only", help="run only the measurements whose name contains this")
     arguments = parser.parse_args()
-    data = Path("bench/data").absolute() / f"{arguments.size}-{arguments.seed}"
-    if not (data / "truth.json").exists():
-        print(f"making the event set in {data} …", flush=True)
-        command = [sys.executable, "-m", "bench.gen", "make", str(data), "--seed", str(arguments.seed)]
-        subprocess.run([*command, "--listens", str(LISTENS[arguments.size])], check=True)
+    data = event_set(arguments.size, LISTENS[arguments.size], arguments.seed)
     bench = Bench(arguments.size, data, Path(tempfile.mkdtemp(prefix="streamify-bench-")))
     measurements = {
         "decode": lambda: decode(bench),

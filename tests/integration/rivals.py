@@ -19,7 +19,7 @@ from pyiceberg.table import Table
 
 from dagster_project.lib.paths import find_binary
 from tests.integration.conftest import SECONDS, TABLE, TOPIC, Pipeline, event, send
-from tests.integration.engines import in_spark
+from tools.prove.engines import in_spark
 from tools.prove.tables import open_catalog
 from tools.stack import Stack
 from tools.stack.spark import Spark

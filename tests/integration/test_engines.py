@@ -18,7 +18,7 @@ from pyiceberg.table import Table
 
 from dagster_project.lib.paths import find_binary
 from tests.integration.conftest import SECONDS, drop_tables
-from tests.integration.engines import Checksums, by_duckdb, by_pyiceberg, by_spark, in_spark
+from tools.prove.engines import Checksums, by_duckdb, by_pyiceberg, by_spark, in_spark
 from tools.prove.generator import START, TOPICS, clean_environment, generator
 from tools.prove.tables import connect_duckdb, open_catalog
 from tools.stack import Stack

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from tests.integration.conftest import TABLE, Pipeline, drop_tables
-from tests.integration.engines import in_spark
 from tests.integration.rivals import (
     BY_PYICEBERG,
     BY_SPARK,
+    SESSIONS,
     SILVER,
     Done,
     Lake,
@@ -31,6 +31,7 @@ from tests.integration.rivals import (
     spark_merge,
     spark_rewrite,
 )
+from tools.prove.engines import in_spark
 from tools.stack import Stack
 from tools.stack.spark import Spark, SparkError
 
@@ -216,3 +217,64 @@ def test_rivals_that_lose_the_race_to_us_retry_or_say_so(lake: Lake) -> None:
 def compacted(lake: Lake) -> None:
     done = lake.compact()
     assert (done.code, done.report["partitions"]) == (0, 1), done.log
+
+
+DELETE_FILES, CHANGED_ROWS = "another engine wrote delete files", "another engine changed rows of table"
+#: Rewritten files keep the sequence number of the deletes otherwise, and Spark does not see that these are of no use any more.
+UNTIL_NO_DELETE_FILE_IS_LEFT = (
+    "map('delete-file-threshold', '1', 'use-starting-sequence-number', 'false', 'remove-dangling-deletes', 'true')"
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "jobs"),
+    [
+        (
+            TABLE,
+            [
+                (("compact", "--min-files", 2, "--tables", TABLE), DELETE_FILES),
+                (("silver", "--tables", SILVER), CHANGED_ROWS),
+                (("silver", "--tables", SILVER, "--reread"), DELETE_FILES),
+            ],
+        ),
+        (
+            SILVER,
+            [
+                (("compact", "--min-files", 2, "--tables", SILVER), DELETE_FILES),
+                (("silver", "--tables", SILVER), DELETE_FILES),
+                (("sessions",), CHANGED_ROWS),
+                (("sessions", "--full"), DELETE_FILES),
+            ],
+        ),
+    ],
+    ids=["bronze", "silver"],
+)
+def test_a_table_with_delete_files_of_another_engine_is_refused_until_that_has_rewritten_it(
+    lake: Lake, name: str, jobs: list[tuple[tuple[object, ...], str]]
+) -> None:
+    for _ in range(2):
+        lake.land(4)
+        assert lake.silver().code == 0
+    assert lake.batch("sessions").code == 0
+    lake.expected[SILVER].update(range(8))
+    lake.land(1)
+    spark_delete_by_file(lake, 2, name)
+    before = heads(lake)
+
+    refusals = {job: (lake.batch(*job), why) for job, why in jobs}
+
+    for job, (refused, why) in refusals.items():
+        assert refused.code == 3, f"{job}: {refused.log}"
+        assert why in refused.log, job
+        assert "hint: " in refused.log, job
+        assert why is CHANGED_ROWS or f"failed to read table `{name}`" in refused.log, job
+    assert heads(lake) == before
+    assert lake.rows(name) == lake.expected[name]
+    lake.call("rewrite_data_files", name, options=UNTIL_NO_DELETE_FILE_IS_LEFT)
+    accepted = lake.batch("compact", "--min-files", 2, "--tables", name)
+    assert accepted.code == 0, accepted.log
+    assert lake.rows(name) == lake.expected[name]
+
+
+def heads(lake: Lake) -> dict[str, str]:
+    return {table: lake.table(table).metadata_location for table in (TABLE, SILVER, SESSIONS)}

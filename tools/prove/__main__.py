@@ -21,11 +21,7 @@ def _bronze(size: str, seed: int) -> dict[str, Callable[[], Iterator[Claim]]]:
     }
 
 
-def _silver(size: str, seed: int) -> dict[str, Callable[[], Iterator[Claim]]]:
-    return {"silver and sessions": lambda: silver.proofs(size, seed)}
-
-
-PARTS = {"bronze": _bronze, "generate": generate.proofs, "silver": _silver}
+PARTS = {"bronze": _bronze, "generate": generate.proofs, "silver": silver.proofs}
 
 
 def main() -> int:

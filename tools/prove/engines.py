@@ -25,7 +25,7 @@ from pyiceberg.types import (
     TimestamptzType,
 )
 
-from tools.stack.spark import CATALOG, Spark
+from tools.stack.spark import CATALOG, STATEMENT_SECONDS, Spark
 
 #: Rows, then per column the number of values and their sum.
 Checksums = dict[str, int]
@@ -44,20 +44,34 @@ def by_pyiceberg(table: Table) -> Checksums:
     return sums
 
 
+def by_pyiceberg_in_bulk(connection: duckdb.DuckDBPyConnection, table: Table) -> Checksums:
+    """Reads by PyIceberg, batch by batch, and lets DuckDB sum: for tables of millions of rows."""
+    rows = table.scan().to_arrow_batch_reader()
+    connection.register("read_by_pyiceberg", rows)
+    try:
+        return _summed_by_duckdb(connection, table, "read_by_pyiceberg")
+    finally:
+        connection.unregister("read_by_pyiceberg")
+
+
 def by_duckdb(connection: duckdb.DuckDBPyConnection, table: Table) -> Checksums:
     """Asks DuckDB, by the table's metadata file."""
+    return _summed_by_duckdb(connection, table, f"iceberg_scan('{table.metadata_location}')")
+
+
+def _summed_by_duckdb(connection: duckdb.DuckDBPyConnection, table: Table, rows: str) -> Checksums:
     terms = _terms(table, _in_duckdb, "CAST({} AS HUGEINT)")
-    query = f"SELECT {', '.join(terms)} FROM iceberg_scan('{table.metadata_location}')"
-    answer = connection.execute(query).fetchone()
-    assert answer is not None
+    answer = connection.execute(f"SELECT {', '.join(terms)} FROM {rows}").fetchone()
+    if answer is None:
+        raise RuntimeError("DuckDB gave no answer")
     return {name: int(value) for name, value in zip(_names(table), answer, strict=True)}
 
 
-def by_spark(spark: Spark, table: Table) -> Checksums:
-    """Asks Spark, by the catalog."""
+def by_spark(spark: Spark, table: Table, seconds: float = STATEMENT_SECONDS) -> Checksums:
+    """Asks Spark, by the catalog; `seconds` is how long the answer may take."""
     terms = _terms(table, _in_spark, "CAST({} AS DECIMAL(38, 0))")
     terms = [f"{term} AS c{number}" for number, term in enumerate(terms)]
-    [answer] = spark.sql(f"SELECT {', '.join(terms)} FROM {in_spark(table)}")
+    [answer] = spark.sql(f"SELECT {', '.join(terms)} FROM {in_spark(table)}", seconds)
     return {name: int(answer[f"c{number}"]) for number, name in enumerate(_names(table))}
 
 
