@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pyiceberg.catalog import Catalog, load_catalog
-from pyiceberg.exceptions import NoSuchTableError
+from pyiceberg.exceptions import ForbiddenError, NoSuchTableError
 from pyiceberg.table import Table
 
 from dagster_project.lib.paths import streamify_home
@@ -63,6 +63,18 @@ def load_table(environ: Environ, table: str) -> Table:
             raise TableMissingError(
                 f"table `{full_name(environ, table)}` does not exist; run the job that makes it first"
             ) from error
+
+
+def purge_table(environ: Environ, table: str) -> bool:
+    """Removes a table with its files; returns whether the catalog allows it. A table that is not there is no fault."""
+    with _open_catalog(environ) as catalog:
+        try:
+            catalog.purge_table(f"{namespace(environ)}.{table}")
+        except NoSuchTableError:
+            pass
+        except ForbiddenError:
+            return False
+    return True
 
 
 def figures_of(table: Table) -> Figures:

@@ -82,6 +82,14 @@ def day_partitions(contracts: Sequence[Contract]) -> dg.DailyPartitionsDefinitio
     return dg.DailyPartitionsDefinition(start_date=min(contract.earliest for contract in contracts), end_offset=2)
 
 
+def days_of_run(context: dg.AssetExecutionContext) -> str:
+    """Returns the days of a run as the programs take them: `YYYY-MM-DD`, or `YYYY-MM-DD..YYYY-MM-DD`, both included."""
+    if context.has_partition_key_range:
+        days = context.partition_key_range
+        return str(days.start) if days.start == days.end else f"{days.start}..{days.end}"
+    return str(context.partition_key)
+
+
 def note_days(instance: dg.DagsterInstance, partitions: dg.DailyPartitionsDefinition, table: str, days: Iterable[str]) -> None:
     """Marks days that an incremental run filled for the first time as present in `silver_rebuild`'s partitions."""
     known = instance.get_materialized_partitions(REBUILD_KEY)

@@ -65,7 +65,7 @@ class BatchRunner(dg.ConfigurableResource[object]):
             summary = Path(folder) / "summary.json"
             command = [str(binary), *job.args, "--summary-json", str(summary)]
             # A dry run changes nothing, so it reports no materialization.
-            client.run(context=context, command=command, must_report=not job.is_dry_run)
+            client.run(context=context, command=command, makes_asset=not job.is_dry_run)
             return _read_summary(summary, job)
 
 
