@@ -102,12 +102,19 @@ def _rewritten(report: Report) -> dict[str, int | float]:
 
 def _expired(report: Report) -> dict[str, int | float]:
     removed = report.get("removed")
+    kept = report.get("kept")
     files, size = _tally(report.get("deleted"))
     return {
+        "expire_snapshots_kept_for_readers": _kept_for_readers(kept if isinstance(kept, Mapping) else {}),
         "expire_snapshots_removed": len(removed) if isinstance(removed, Sequence) else 0,
         "expire_files_deleted": files,
         "expire_bytes_deleted": size,
     }
+
+
+def _kept_for_readers(kept: Mapping[str, int]) -> int:
+    """Counts the snapshots that silver or sessions still need: each reader all from its place on, so the last one tells."""
+    return max((count for reason, count in kept.items() if reason.startswith("consumer ")), default=0)
 
 
 def _orphaned(report: Report) -> dict[str, int | float]:

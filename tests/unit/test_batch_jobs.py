@@ -77,7 +77,11 @@ def test_care_shows_figures_of_before_and_after_and_of_each_step():
     reports = {
         "compact": {"files_rewritten": 9, "files_added": 2, "bytes_rewritten": 90, "partitions": 1, "seconds": 0.5},
         "rewrite_manifests": {"manifests_before": 20, "manifests_after": 2, "snapshot_id": 5},
-        "expire": {"removed": [1, 2], "deleted": {"data": {"files": 9, "bytes": 90}, "manifest": {"files": 1, "bytes": 5}}},
+        "expire": {
+            "removed": [1, 2],
+            "deleted": {"data": {"files": 9, "bytes": 90}, "manifest": {"files": 1, "bytes": 5}},
+            "kept": {"ref main": 1, "consumer a": 3, "consumer b": 2},
+        },
         "remove_orphans": {"dry_run": True, "orphans": {"data": {"files": 3, "bytes": 30}}},
     }
 
@@ -89,7 +93,7 @@ def test_care_shows_figures_of_before_and_after_and_of_each_step():
     assert figures["dagster/row_count"] == 7
     assert (figures["compact_files_rewritten"], figures["compact_seconds"]) == (9, 0.5)
     assert (figures["manifests_before"], figures["manifests_after"]) == (20, 2)
-    assert figures["expire_snapshots_removed"] == 2
+    assert (figures["expire_snapshots_removed"], figures["expire_snapshots_kept_for_readers"]) == (2, 3)
     assert (figures["expire_files_deleted"], figures["expire_bytes_deleted"]) == (10, 95)
     assert (figures["orphans_found"], figures["orphans_deleted"]) == (3, 0)
     reports["remove_orphans"]["dry_run"] = False
