@@ -1,4 +1,4 @@
-"""Replays as Dagster starts them: the command lines for the days of a run, and what a comparison says.
+"""Days of bronze read again, as Dagster starts it: the command lines for the days of a run, and what a comparison says.
 
 A replay reads a topic into a staging table of its own. Its name has the run's id, so that no run meets the rows that another
 one left, decoded by other contracts; a retried step finds its own and goes on.
@@ -15,7 +15,6 @@ from dagster_project.lib.batch_reports import Report, Value
 from dagster_project.lib.contracts import DEAD_LETTER_TABLE, Contract
 
 REPLAY_KEY = dg.AssetKey("bronze_replay")
-LETTERS_KEY = dg.AssetKey("dead_letter_replay")
 #: One replay at a time, as a courtesy to broker and machine; the stream goes on meanwhile.
 POOL = "bronze_replay"
 DIFFERENCE = ("equal", "differing", "missing", "extra")
@@ -30,16 +29,6 @@ class ReplayConfig(dg.Config):
     accept_loss: bool = Field(False, description="Let rows go that only the bronze table has.")
     keep_staging: bool = Field(False, description="Keep the staging tables, to look at them.")
     memory_limit: str | None = Field(None, description="Bytes that a swap may hold, with a unit, e.g. `256MB`; at least 64MB.")
-
-
-class LettersConfig(dg.Config):
-    """Config of a run that tries dead letters again."""
-
-    topics: list[str] = Field([], description="Only letters of these topics; empty: all that have a contract.")
-    reasons: list[str] = Field([], description="Only letters with these reason codes, e.g. `wrong_type`; empty: all.")
-    again: bool = Field(False, description="Take replayed letters too: after a table was rolled back.")
-    dry_run: bool = Field(False, description="Only count, by reason; no day counts as materialized.")
-    memory_limit: str | None = Field(None, description="Bytes that the job may hold, with a unit, e.g. `256MB`; at least 64MB.")
 
 
 @dataclass(frozen=True)
@@ -109,23 +98,21 @@ def swap_job(replay: Replay, config: ReplayConfig, *, dry_run: bool) -> BatchJob
     """Compares a staging table with its bronze table; unless it is a dry run, puts its rows in place."""
     args = ["swap", replay.staging, *(["--dry-run"] if dry_run else [])]
     args += ["--accept-loss"] if config.accept_loss else []
-    return BatchJob(replay.table, [*args, *_memory(config.memory_limit)], "swap", is_dry_run=dry_run, in_native=False)
+    return BatchJob(replay.table, [*args, *memory_args(config.memory_limit)], "swap", is_dry_run=dry_run, in_native=False)
 
 
-def letters_job(days: str, config: LettersConfig) -> BatchJob:
-    """Tries the dead letters of some days again.
-
-    Args:
-        days: `YYYY-MM-DD`, or `YYYY-MM-DD..YYYY-MM-DD` with both ends included, of the records' Kafka timestamps.
-        config: config of the run.
-    """
-    args = ["replay-dead-letters", "--days", days]
-    args += ["--topics", ",".join(config.topics)] if config.topics else []
-    args += ["--reasons", ",".join(config.reasons)] if config.reasons else []
-    args += ["--again"] if config.again else []
-    args += ["--dry-run"] if config.dry_run else []
-    args += _memory(config.memory_limit)
-    return BatchJob(DEAD_LETTER_TABLE, args, "replay_dead_letters", is_dry_run=config.dry_run, in_native=False)
+def run_metadata(reports: Sequence[Report], days: str, staging_tables: Iterable[str]) -> dict[str, Value]:
+    """Returns the metadata that all days of a run share; counts get the prefix `run_`, because a day has its own of them."""
+    found = comparison_metadata(reports)
+    counts = {f"run_{name}": value for name, value in found.items() if name != "days"}
+    snapshots = {str(report["target"]): str(report["snapshot_id"]) for report in reports if report.get("snapshot_id")}
+    return {
+        "replayed_days": dg.MetadataValue.text(days),
+        "days": found["days"],
+        **counts,
+        "snapshot_ids": dg.MetadataValue.json(snapshots),
+        "staging_tables": dg.MetadataValue.json(list(staging_tables)),
+    }
 
 
 def compared_in(report: Report) -> Compared:
@@ -156,42 +143,23 @@ def comparison_metadata(reports: Sequence[Report]) -> dict[str, Value]:
     return {**counts, "days": dg.MetadataValue.table(sorted(rows, key=lambda row: str(row.data)), schema)}
 
 
-def letters_metadata(report: Report) -> dict[str, Value]:
-    """Returns what became of dead letters: counts, and a row for each topic and reason."""
-    rows = []
-    for topic, reasons in sorted(_mapping(report.get("topics")).items()):
-        for reason, count in sorted(_mapping(reasons).items()):
-            numbers = _mapping(count)
-            still_dead = ", ".join(f"{code}: {number}" for code, number in sorted(_mapping(numbers.get("still_dead")).items()))
-            counted = {name: int(str(numbers[name])) for name in ("letters", "good")}
-            rows.append(dg.TableRecord({"topic": topic, "reason": reason, **counted, "still_dead": still_dead}))
-    kinds = {"topic": "string", "reason": "string", "letters": "int", "good": "int", "still_dead": "string"}
-    schema = dg.TableSchema([dg.TableColumn(name, kind) for name, kind in kinds.items()])
-    names = ("inserted", "marked", "already_there", "pending", "without_contract", "commits", "files_rewritten", "seconds")
-    counts = {name: _number(report.get(name)) for name in names}
-    counts["letters"] = dg.MetadataValue.int(sum(int(str(row.data["letters"])) for row in rows))
-    return {**counts, "reasons": dg.MetadataValue.table(rows, schema)}
-
-
-def _memory(limit: str | None) -> Sequence[str]:
+def memory_args(limit: str | None) -> Sequence[str]:
+    """Returns the arguments that set a job's memory limit."""
     return ["--memory-limit", limit] if limit else []
 
 
 def _by_day(report: Report) -> Mapping[str, Compared]:
     days: dict[str, Compared] = {}
-    for partition, counts in _mapping(report.get("partitions")).items():
+    for partition, counts in mapping(report.get("partitions")).items():
         day = partition[: len("YYYY-MM-DD")]
         days[day] = days.get(day, Compared()) + _compared(counts)
     return days
 
 
 def _compared(counts: object) -> Compared:
-    return Compared(**{name: int(str(count)) for name, count in _mapping(counts).items()})
+    return Compared(**{name: int(str(count)) for name, count in mapping(counts).items()})
 
 
-def _mapping(value: object) -> Mapping[str, object]:
+def mapping(value: object) -> Mapping[str, object]:
+    """Returns a part of a report that holds values by name; empty if it is not there."""
     return value if isinstance(value, Mapping) else {}
-
-
-def _number(value: object) -> Value:
-    return dg.MetadataValue.float(value) if isinstance(value, float) else dg.MetadataValue.int(int(str(value or 0)))

@@ -142,15 +142,20 @@ def test_a_dry_run_compares_and_changes_nothing(pipeline: Pipeline, dagster: Dag
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("STREAMIFY_CONTRACTS", with_plan(tmp_path / "contracts"))
         result, failure = dagster.backfill("bronze_replay", *DAYS, config={"dry_run": True})
+        kept, told = dagster.backfill("bronze_replay", DAYS[1], config={"dry_run": True, "keep_staging": True})
 
     assert result.success, failure
+    assert kept.success, told
     assert {day: counts(found) for day, found in dagster.observed("bronze_replay").items()} == {
         DAYS[0]: (9, 10, 0, 9, 1, 0),
         DAYS[1]: (10, 10, 0, 10, 0, 0),
     }
     assert dagster.figures("bronze_replay") == {}, "a dry run makes no day count as materialized"
     assert pipeline.table().metadata_location == location
-    assert tables(pipeline) == tables_before
+    assert dagster.observed("bronze_replay")[DAYS[0]]["staging_tables"] == []
+    staging = dagster.observed("bronze_replay")[DAYS[1]]["staging_tables"]
+    assert len(staging) == 2
+    assert tables(pipeline) == sorted([*tables_before, *staging])
 
 
 def test_a_swap_that_would_lose_rows_fails_until_their_loss_is_accepted(pipeline: Pipeline, dagster: Dagster) -> None:

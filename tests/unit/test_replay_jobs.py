@@ -5,17 +5,15 @@ from dataclasses import replace
 import dagster as dg
 
 from dagster_project.lib.contracts import load_contracts
+from dagster_project.lib.letter_jobs import LettersConfig, letters_job, letters_metadata
 from dagster_project.lib.paths import PROJECT_ROOT
 from dagster_project.lib.replay_jobs import (
     Compared,
-    LettersConfig,
     Replay,
     ReplayConfig,
     compared_by_day,
     compared_in,
     comparison_metadata,
-    letters_job,
-    letters_metadata,
     replay_args,
     replays_of,
     swap_job,

@@ -11,22 +11,20 @@ from dagster_project.lib.batch_reports import Report, Value
 from dagster_project.lib.bronze_tables import GROUP, JOB_KEY, OWNERS
 from dagster_project.lib.contracts import DEAD_LETTER_TABLE, Contract, load_contracts
 from dagster_project.lib.lake import TableMissingError, load_table, purge_table
+from dagster_project.lib.letter_jobs import LETTERS_KEY, LettersConfig, letters_job, letters_metadata
 from dagster_project.lib.paths import contracts_folder
 from dagster_project.lib.replay_jobs import (
-    LETTERS_KEY,
     POOL,
     REPLAY_KEY,
     Compared,
-    LettersConfig,
     Replay,
     ReplayConfig,
     compared_by_day,
     compared_in,
     comparison_metadata,
-    letters_job,
-    letters_metadata,
     replay_args,
     replays_of,
+    run_metadata,
     swap_job,
 )
 from dagster_project.lib.silver_tables import REBUILD_KEY, day_partitions, days_of_run
@@ -81,12 +79,8 @@ def _bronze_replay(contracts: Sequence[Contract]) -> dg.AssetsDefinition:
         reports = batch_runner.run(context, [swap_job(one, config, dry_run=True) for one in replays], Execution.binary)
         if not config.dry_run:
             reports = _swapped(context, batch_runner, config, replays, reports)
-        kept = [] if config.keep_staging else _drop(context, replays)
-        metadata = {
-            **_of_run(reports),
-            "replayed_days": dg.MetadataValue.text(days),
-            "staging_tables": dg.MetadataValue.json(kept),
-        }
+        kept = _staging_tables(replays) if config.keep_staging else _drop(context, replays)
+        metadata = run_metadata(reports, days, kept)
         by_day = compared_by_day(reports, context.partition_keys)
         if any(found.differing for found in by_day.values()) and not config.dry_run:
             context.log.info("silver keeps the payloads it has: run `%s` for the same days", REBUILD_KEY.to_user_string())
@@ -167,7 +161,7 @@ def _swapped(
             description=f"a swap would lose {total.extra:,} rows that only the bronze tables hold; nothing was changed. Either "
             "Kafka dropped their records, or the contracts refuse them (see the dead letters of the staging tables). Swap "
             "with `accept_loss: true` to let them go; then drop the staging tables of this run",
-            metadata={**comparison_metadata(compared), "staging_tables": [table for one in replays for table in one.tables]},
+            metadata={**comparison_metadata(compared), "staging_tables": list(_staging_tables(replays))},
             allow_retries=False,
         )
     differing = [one for one, report in zip(replays, compared, strict=True) if not compared_in(report).is_equal]
@@ -176,20 +170,16 @@ def _swapped(
     return list(by_table.values())
 
 
+def _staging_tables(replays: Sequence[Replay]) -> Sequence[str]:
+    return [table for one in replays for table in one.tables]
+
+
 def _drop(context: dg.AssetExecutionContext, replays: Sequence[Replay]) -> Sequence[str]:
     """Drops the staging tables; returns those that the catalog does not let this principal purge."""
-    kept = [table for one in replays for table in one.tables if not purge_table(os.environ, table)]
+    kept = [table for table in _staging_tables(replays) if not purge_table(os.environ, table)]
     if kept:
         context.log.warning("the catalog does not allow to purge %s; drop them as maintenance", ", ".join(kept))
     return kept
-
-
-def _of_run(reports: Sequence[Report]) -> dict[str, Value]:
-    """The metadata that all days of a run share; what each day has of its own gets another name."""
-    found = comparison_metadata(reports)
-    counts = {f"run_{name}": value for name, value in found.items() if name != "days"}
-    snapshots = {str(report["target"]): str(report["snapshot_id"]) for report in reports if report.get("snapshot_id")}
-    return {"days": found["days"], **counts, "snapshot_ids": dg.MetadataValue.json(snapshots)}
 
 
 def _tell(
