@@ -4,7 +4,7 @@ Nothing here reads data files.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ from pyiceberg.table import Table
 from dagster_project.lib.paths import streamify_home
 
 STATE_PROPERTY = "streamify.state"
+REPLAY_PROPERTY = "streamify.replay"
 Environ = Mapping[str, str]
 
 
@@ -98,6 +99,13 @@ def state_of(table: Table) -> Mapping[str, Any]:
     """Returns what the table says it has consumed (`topics`, `sources`, `sessions`); empty if it was made by nobody of ours."""
     state: Mapping[str, Any] = json.loads(table.properties.get(STATE_PROPERTY) or "{}")
     return state
+
+
+def replayed_offsets(table: Table) -> Mapping[str, Sequence[int]]:
+    """Returns the offsets that a staging table of a replay is for: first and end by partition; empty if there were none."""
+    replay = json.loads(table.properties.get(REPLAY_PROPERTY) or "{}")
+    offsets: Mapping[str, Sequence[int]] = replay.get("offsets") or {}
+    return offsets
 
 
 def _open_catalog(environ: Environ) -> Catalog:

@@ -102,14 +102,11 @@ def swap_job(replay: Replay, config: ReplayConfig, *, dry_run: bool) -> BatchJob
 
 
 def run_metadata(reports: Sequence[Report], days: str, staging_tables: Iterable[str]) -> dict[str, Value]:
-    """Returns the metadata that all days of a run share; counts get the prefix `run_`, because a day has its own of them."""
-    found = comparison_metadata(reports)
-    counts = {f"run_{name}": value for name, value in found.items() if name != "days"}
+    """Returns the metadata that all days of a run share; the counts are not among it, because each day has its own."""
     snapshots = {str(report["target"]): str(report["snapshot_id"]) for report in reports if report.get("snapshot_id")}
     return {
         "replayed_days": dg.MetadataValue.text(days),
-        "days": found["days"],
-        **counts,
+        "days": comparison_metadata(reports)["days"],
         "snapshot_ids": dg.MetadataValue.json(snapshots),
         "staging_tables": dg.MetadataValue.json(list(staging_tables)),
     }

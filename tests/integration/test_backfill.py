@@ -11,12 +11,13 @@ from typing import Any
 
 import dagster as dg
 import pytest
+from confluent_kafka import TopicPartition
 
 from dagster_project.definitions import defs
 from dagster_project.home import prepare_home
 from dagster_project.lib.paths import find_binary
 from tests.conftest import REPOSITORY
-from tests.integration.conftest import TABLE, TOPIC, Pipeline, event, send
+from tests.integration.conftest import SECONDS, TABLE, TOPIC, Pipeline, event, send
 from tests.integration.test_replay import books, fill, on_day, texts_for_sessions, with_plan
 from tools.prove.tables import open_catalog
 
@@ -118,7 +119,7 @@ def test_lost_rows_are_back_exactly_once_after_a_backfill_from_the_command_line(
     assert len(dagster.instance.get_runs()) == 1, "a range is one run"
     figures = dagster.figures("bronze_replay")
     assert {day: counts(found) for day, found in figures.items()} == {DAYS[0]: (0, 10, 0, 0, 10, 0), DAYS[1]: (9, 10, 9, 0, 1, 0)}
-    assert figures[DAYS[0]]["run_rows_after"] == 20
+    assert sum(row.data["rows_after"] for row in figures[DAYS[0]]["days"].records) == 20
     snapshot = pipeline.table().current_snapshot()
     assert snapshot is not None
     assert figures[DAYS[0]]["snapshot_ids"] == {TABLE: str(snapshot.snapshot_id)}
@@ -195,6 +196,23 @@ def test_a_replay_that_fails_half_way_counts_no_day_as_materialized(pipeline: Pi
     assert failure is not None
     assert "streamify-batch not found" in failure
     assert dagster.figures("bronze_replay") == {}
+
+
+def test_days_that_kafka_no_longer_holds_are_not_replayed_and_say_so(pipeline: Pipeline, dagster: Dagster) -> None:
+    fill(pipeline)
+    location, tables_before = pipeline.table().metadata_location, tables(pipeline)
+    ends = [TopicPartition(TOPIC, partition, end) for partition, end in pipeline.ends().items()]
+    for dropped in pipeline.admin.delete_records(ends).values():
+        dropped.result(SECONDS)
+
+    result, failure = dagster.backfill("bronze_replay", *DAYS)
+
+    assert not result.success
+    assert failure is not None
+    assert failure.startswith("Kafka holds no record that could have events of 2026-09-22..2026-09-23")
+    assert dagster.figures("bronze_replay") == {}
+    assert pipeline.table().metadata_location == location
+    assert tables(pipeline) == tables_before
 
 
 def test_dead_letters_of_a_range_of_days_become_rows_at_their_offsets(

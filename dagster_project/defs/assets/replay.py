@@ -10,7 +10,7 @@ from dagster_project.lib.batch_jobs import Execution
 from dagster_project.lib.batch_reports import Report, Value
 from dagster_project.lib.bronze_tables import GROUP, JOB_KEY, OWNERS
 from dagster_project.lib.contracts import DEAD_LETTER_TABLE, Contract, load_contracts
-from dagster_project.lib.lake import TableMissingError, load_table, purge_table
+from dagster_project.lib.lake import TableMissingError, load_table, purge_table, replayed_offsets
 from dagster_project.lib.letter_jobs import LETTERS_KEY, LettersConfig, letters_job, letters_metadata
 from dagster_project.lib.paths import contracts_folder
 from dagster_project.lib.replay_jobs import (
@@ -69,13 +69,14 @@ def _bronze_replay(contracts: Sequence[Contract]) -> dg.AssetsDefinition:
         Rows that were missing reach silver with its next run; where payloads differed, `silver_rebuild` the same days.
 
         Metadata, all in rows: `rows_before` and `rows_after` of the range, `equal`, `differing` (another payload), `missing`
-        (bronze lacked them), `extra` (only bronze had them). Each day has its own; `run_…` are those of the whole run, and
-        `days` has a row for each day and table. A dry run leaves them as an observation.
+        (bronze lacked them), `extra` (only bronze had them). Each day has its own; `days` has a row for each day and
+        table of the run. A dry run leaves them as an observation.
         """
         days = days_of_run(context)
         replays = _replays(context, contracts, config)
         for one in replays:
             stream_worker.run_into_staging(context, replay_args(one, days))
+        _demand_records(context, replays, days)
         reports = batch_runner.run(context, [swap_job(one, config, dry_run=True) for one in replays], Execution.binary)
         if not config.dry_run:
             reports = _swapped(context, batch_runner, config, replays, reports)
@@ -145,6 +146,20 @@ def _holds_rows(table: str) -> bool:
         return load_table(os.environ, table).current_snapshot() is not None
     except TableMissingError:
         return False
+
+
+def _demand_records(context: dg.AssetExecutionContext, replays: Sequence[Replay], days: str) -> None:
+    """Fails if no topic had anything to read again: days that were not replayed must not count as materialized."""
+    empty = [one for one in replays if not replayed_offsets(load_table(os.environ, one.staging))]
+    for one in empty:
+        context.log.warning("topic `%s` holds no record that could have events of %s: its table stays", one.topic, days)
+    if empty and len(empty) == len(replays):
+        _drop(context, replays)
+        raise dg.Failure(
+            description=f"Kafka holds no record that could have events of {days}; nothing was replayed. Either they were "
+            "dropped, or the broker does not find offsets by time (the embedded one does not)",
+            allow_retries=False,
+        )
 
 
 def _swapped(
