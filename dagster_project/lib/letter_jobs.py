@@ -50,8 +50,8 @@ def letters_metadata(report: Report) -> dict[str, Value]:
     schema = dg.TableSchema([dg.TableColumn(name, kind) for name, kind in kinds.items()])
     names = ("inserted", "marked", "already_there", "pending", "without_contract", "commits", "files_rewritten", "seconds")
     counts = {name: _number(report.get(name)) for name in names}
-    counts["letters"] = dg.MetadataValue.int(sum(int(str(row.data["letters"])) for row in rows))
-    return {**counts, "reasons": dg.MetadataValue.table(rows, schema)}
+    letters = sum(int(str(row.data["letters"])) for row in rows)
+    return {"letters": dg.MetadataValue.int(letters), **counts, "reasons": dg.MetadataValue.table(rows, schema)}
 
 
 def _number(value: object) -> Value:

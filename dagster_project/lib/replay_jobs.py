@@ -31,7 +31,7 @@ class ReplayConfig(dg.Config):
     memory_limit: str | None = Field(None, description="Bytes that a swap may hold, with a unit, e.g. `256MB`; at least 64MB.")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, order=True)
 class Compared:
     """Rows of a range in two tables, by their place in Kafka and their payload.
 
@@ -89,6 +89,11 @@ def replays_of(contracts: Iterable[Contract], run_id: str) -> Sequence[Replay]:
     return [Replay(one.topic, one.table, f"replay_{one.topic}_{run_id.partition('-')[0]}") for one in contracts]
 
 
+def staging_tables(replays: Iterable[Replay]) -> Sequence[str]:
+    """Returns all tables that replays make."""
+    return [table for one in replays for table in one.tables]
+
+
 def replay_args(replay: Replay, days: str) -> Sequence[str]:
     """Returns the arguments of `streamify-stream` that read the days (`first..last` or one) into the staging table."""
     return ["--topics", replay.topic, "--replay-into", replay.staging, "--event-times", days]
@@ -101,48 +106,43 @@ def swap_job(replay: Replay, config: ReplayConfig, *, dry_run: bool) -> BatchJob
     return BatchJob(replay.table, [*args, *memory_args(config.memory_limit)], "swap", is_dry_run=dry_run, in_native=False)
 
 
-def run_metadata(reports: Sequence[Report], days: str, staging_tables: Iterable[str]) -> dict[str, Value]:
-    """Returns the metadata that all days of a run share; the counts are not among it, because each day has its own."""
-    snapshots = {str(report["target"]): str(report["snapshot_id"]) for report in reports if report.get("snapshot_id")}
-    return {
-        "replayed_days": dg.MetadataValue.text(days),
-        "days": comparison_metadata(reports)["days"],
-        "snapshot_ids": dg.MetadataValue.json(snapshots),
-        "staging_tables": dg.MetadataValue.json(list(staging_tables)),
-    }
-
-
 def compared_in(report: Report) -> Compared:
     """Returns what a swap found in all of its range."""
     return _compared(report.get("total"))
 
 
-def compared_by_day(reports: Iterable[Report], days: Iterable[str]) -> Mapping[str, Compared]:
-    """Returns what swaps of several tables found on each of these days (and in `none`, for a table without partitions)."""
-    by_day = dict.fromkeys(days, Compared())
-    for report in reports:
-        for day, found in _by_day(report).items():
-            by_day[day] = by_day.get(day, Compared()) + found
-    return by_day
+def snapshot_ids(reports: Iterable[Report]) -> dict[str, str]:
+    """Returns the snapshots that swaps made, by table."""
+    return {str(report["target"]): str(report["snapshot_id"]) for report in reports if report.get("snapshot_id")}
 
 
-def comparison_metadata(reports: Sequence[Report]) -> dict[str, Value]:
-    """Returns what the comparisons of a run said: sums, and a row for each day and table."""
-    total = sum((compared_in(report) for report in reports), Compared())
-    rows = [
-        dg.TableRecord({"day": day, "table": str(report["target"]), **found.figures()})
-        for report in reports
-        for day, found in _by_day(report).items()
-    ]
-    columns = [dg.TableColumn("day", "string"), dg.TableColumn("table", "string")]
-    schema = dg.TableSchema([*columns, *(dg.TableColumn(name, "int") for name in COLUMNS)])
-    counts = {name: dg.MetadataValue.int(count) for name, count in total.figures().items()}
-    return {**counts, "days": dg.MetadataValue.table(sorted(rows, key=lambda row: str(row.data)), schema)}
+def day_metadata(reports: Iterable[Report], day: str) -> dict[str, Value]:
+    """Returns what the comparisons of a run said of one day: sums, and a row for each table."""
+    found = {str(report["target"]): _by_day(report).get(day, Compared()) for report in reports}
+    rows: list[dict[str, str | int]] = [{"table": table, **one.figures()} for table, one in sorted(found.items())]
+    return {**_sums(found.values()), "tables": _table(["table"], rows)}
+
+
+def run_metadata(reports: Iterable[Report]) -> dict[str, Value]:
+    """Returns what the comparisons of a run said of all days: sums, and a row for each day and table."""
+    found = sorted((day, str(report["target"]), one) for report in reports for day, one in _by_day(report).items())
+    rows: list[dict[str, str | int]] = [{"day": day, "table": table, **one.figures()} for day, table, one in found]
+    return {**_sums(one for _, _, one in found), "days": _table(["day", "table"], rows)}
 
 
 def memory_args(limit: str | None) -> Sequence[str]:
     """Returns the arguments that set a job's memory limit."""
     return ["--memory-limit", limit] if limit else []
+
+
+def _sums(found: Iterable[Compared]) -> dict[str, Value]:
+    total = sum(found, Compared())
+    return {name: dg.MetadataValue.int(count) for name, count in total.figures().items()}
+
+
+def _table(texts: Sequence[str], rows: Iterable[Mapping[str, str | int]]) -> Value:
+    columns = [dg.TableColumn(name, "string") for name in texts] + [dg.TableColumn(name, "int") for name in COLUMNS]
+    return dg.MetadataValue.table([dg.TableRecord(row) for row in rows], dg.TableSchema(columns))
 
 
 def _by_day(report: Report) -> Mapping[str, Compared]:

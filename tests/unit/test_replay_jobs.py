@@ -11,11 +11,11 @@ from dagster_project.lib.replay_jobs import (
     Compared,
     Replay,
     ReplayConfig,
-    compared_by_day,
     compared_in,
-    comparison_metadata,
+    day_metadata,
     replay_args,
     replays_of,
+    run_metadata,
     swap_job,
 )
 
@@ -74,22 +74,26 @@ def test_rows_of_before_and_after_follow_from_what_was_compared():
     assert compared_in(report(a=(1, 0, 2, 0), b=(1, 1, 0, 0))) == Compared(2, 1, 2, 0)
 
 
-def test_hours_of_a_day_and_tables_are_summed_by_day_and_a_day_without_rows_is_there():
+def test_a_day_has_its_own_figures_with_hours_summed_and_a_row_for_each_table():
     hourly = report("bronze_y", **{"2026_02_23_04": (1, 0, 0, 0), "2026_02_23_05": (2, 0, 1, 0)})
     daily = report("bronze_x", **{"2026_02_23": (10, 0, 0, 1), "2026_02_24": (4, 0, 0, 0)})
 
-    found = compared_by_day([hourly, daily], ["2026-02-23", "2026-02-24", "2026-02-25"])
+    metadata = day_metadata([hourly, daily], "2026-02-23")
+    empty = day_metadata([hourly, daily], "2026-02-25")
 
-    assert found == {"2026-02-23": Compared(13, 0, 1, 1), "2026-02-24": Compared(4), "2026-02-25": Compared()}
-
-
-def test_the_metadata_has_sums_and_a_row_for_each_day_and_table():
-    metadata = comparison_metadata([report("b", **{"2026_02_24": (1, 0, 0, 0)}), report("a", **{"2026_02_24": (0, 0, 7, 0)})])
-
-    assert {name: value.value for name, value in metadata.items() if name != "days"} == {
-        **{"rows_before": 1, "rows_after": 8},
-        **{"equal": 1, "differing": 0, "missing": 7, "extra": 0},
+    assert {name: value.value for name, value in metadata.items() if name != "tables"} == {
+        **{"rows_before": 14, "rows_after": 14},
+        **{"equal": 13, "differing": 0, "missing": 1, "extra": 1},
     }
+    rows = [record.data for record in metadata["tables"].records]
+    assert [(row["table"], row["equal"], row["missing"]) for row in rows] == [("bronze_x", 10, 0), ("bronze_y", 3, 1)]
+    assert (empty["rows_before"].value, empty["rows_after"].value, len(empty["tables"].records)) == (0, 0, 2)
+
+
+def test_a_run_has_sums_and_a_row_for_each_day_and_table():
+    metadata = run_metadata([report("b", **{"2026_02_24": (1, 0, 0, 0)}), report("a", **{"2026_02_24": (0, 0, 7, 0)})])
+
+    assert (metadata["rows_before"].value, metadata["rows_after"].value) == (1, 8)
     rows = [record.data for record in metadata["days"].records]
     assert [(row["day"], row["table"], row["missing"]) for row in rows] == [("2026-02-24", "a", 7), ("2026-02-24", "b", 0)]
 

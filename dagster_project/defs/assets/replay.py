@@ -19,12 +19,13 @@ from dagster_project.lib.replay_jobs import (
     Compared,
     Replay,
     ReplayConfig,
-    compared_by_day,
     compared_in,
-    comparison_metadata,
+    day_metadata,
     replay_args,
     replays_of,
     run_metadata,
+    snapshot_ids,
+    staging_tables,
     swap_job,
 )
 from dagster_project.lib.silver_tables import REBUILD_KEY, day_partitions, days_of_run
@@ -69,8 +70,8 @@ def _bronze_replay(contracts: Sequence[Contract]) -> dg.AssetsDefinition:
         Rows that were missing reach silver with its next run; where payloads differed, `silver_rebuild` the same days.
 
         Metadata, all in rows: `rows_before` and `rows_after` of the range, `equal`, `differing` (another payload), `missing`
-        (bronze lacked them), `extra` (only bronze had them). Each day has its own; `days` has a row for each day and
-        table of the run. A dry run leaves them as an observation.
+        (bronze lacked them), `extra` (only bronze had them). Each day has its own; `tables` has a row for each table. A
+        dry run leaves them as an observation.
         """
         days = days_of_run(context)
         replays = _replays(context, contracts, config)
@@ -80,12 +81,14 @@ def _bronze_replay(contracts: Sequence[Contract]) -> dg.AssetsDefinition:
         reports = batch_runner.run(context, [swap_job(one, config, dry_run=True) for one in replays], Execution.binary)
         if not config.dry_run:
             reports = _swapped(context, batch_runner, config, replays, reports)
-        kept = _staging_tables(replays) if config.keep_staging else _drop(context, replays)
-        metadata = run_metadata(reports, days, kept)
-        by_day = compared_by_day(reports, context.partition_keys)
-        if any(found.differing for found in by_day.values()) and not config.dry_run:
-            context.log.info("silver keeps the payloads it has: run `%s` for the same days", REBUILD_KEY.to_user_string())
-        yield from _tell(context, metadata, by_day, is_dry_run=config.dry_run)
+        kept = staging_tables(replays) if config.keep_staging else _drop(context, replays)
+        facts = {
+            "replayed_days": dg.MetadataValue.text(days),
+            "snapshot_ids": dg.MetadataValue.json(snapshot_ids(reports)),
+            "staging_tables": dg.MetadataValue.json(list(kept)),
+        }
+        metadata = {day: {**day_metadata(reports, day), **facts} for day in context.partition_keys}
+        yield from _tell(context, metadata, is_dry_run=config.dry_run)
 
     return bronze_replay
 
@@ -123,7 +126,7 @@ def _dead_letter_replay(contracts: Sequence[Contract]) -> dg.AssetsDefinition:
         reports = batch_runner.run(context, jobs, Execution.binary)
         metadata = letters_metadata(reports[0] if reports else {})
         metadata["replayed_days"] = dg.MetadataValue.text(days)
-        yield from _tell(context, metadata, {}, is_dry_run=config.dry_run)
+        yield from _tell(context, dict.fromkeys(context.partition_keys, metadata), is_dry_run=config.dry_run)
 
     return dead_letter_replay
 
@@ -176,37 +179,33 @@ def _swapped(
             description=f"a swap would lose {total.extra:,} rows that only the bronze tables hold; nothing was changed. Either "
             "Kafka dropped their records, or the contracts refuse them (see the dead letters of the staging tables). Swap "
             "with `accept_loss: true` to let them go; then drop the staging tables of this run",
-            metadata={**comparison_metadata(compared), "staging_tables": list(_staging_tables(replays))},
+            metadata={"staging_tables": list(staging_tables(replays)), **run_metadata(compared)},
             allow_retries=False,
         )
+    if total.differing:
+        context.log.info("silver keeps the payloads it has: run `%s` for the same days", REBUILD_KEY.to_user_string())
     differing = [one for one, report in zip(replays, compared, strict=True) if not compared_in(report).is_equal]
     jobs = [swap_job(one, config, dry_run=False) for one in differing]
     by_table = {str(report["target"]): report for report in [*compared, *batch_runner.run(context, jobs, Execution.binary)]}
     return list(by_table.values())
 
 
-def _staging_tables(replays: Sequence[Replay]) -> Sequence[str]:
-    return [table for one in replays for table in one.tables]
-
-
 def _drop(context: dg.AssetExecutionContext, replays: Sequence[Replay]) -> Sequence[str]:
     """Drops the staging tables; returns those that the catalog does not let this principal purge."""
-    kept = [table for table in _staging_tables(replays) if not purge_table(os.environ, table)]
+    kept = [table for table in staging_tables(replays) if not purge_table(os.environ, table)]
     if kept:
         context.log.warning("the catalog does not allow to purge %s; drop them as maintenance", ", ".join(kept))
     return kept
 
 
 def _tell(
-    context: dg.AssetExecutionContext, metadata: Mapping[str, Value], by_day: Mapping[str, Compared], *, is_dry_run: bool
+    context: dg.AssetExecutionContext, metadata: Mapping[str, Mapping[str, Value]], *, is_dry_run: bool
 ) -> Iterator[Result]:
-    """Records a run, or what a dry run saw; a day has figures of its own where the comparison has them."""
-    figures = {day: found.figures() for day, found in by_day.items()}
-    for day in context.partition_keys:
-        own = figures.get(day, {})
+    """Records a run, or what a dry run saw, day by day."""
+    for day, of_day in metadata.items():
         if is_dry_run:
-            context.log_event(dg.AssetObservation(context.asset_key, partition=day, metadata={**metadata, **own}))
-        elif own:
-            context.add_asset_metadata(own, partition_key=day)
+            context.log_event(dg.AssetObservation(context.asset_key, partition=day, metadata=of_day))
+        else:
+            context.add_asset_metadata(of_day, partition_key=day)
     if not is_dry_run:
-        yield Result(metadata=metadata)
+        yield Result()
