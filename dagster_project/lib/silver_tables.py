@@ -49,8 +49,10 @@ def silver_description(contract: Contract) -> str:
         + (f" Repaired text: {repaired}, with what came beside it where it was changed." if repaired else "")
         + (f" `{rules.mark[0]}`: {rules.mark[2]}" if rules.mark else "")
         + "\n\nMetadata: `rows_in` bronze rows read, `rows_out` rows added, `duplicates` further deliveries in this run, "
-        "`already_known` deliveries of events that were there before, `repaired` texts; `bytes`, `bytes_read` bytes; `seconds` "
-        "seconds; `days` the days touched. Days can be made anew by `silver_rebuild`."
+        "`already_known` deliveries of events that were there before, `conflicts` events whose deliveries disagree, `repaired` "
+        "texts, `incomplete` bronze rows that lack a required field, `remarked` rows marked anew because the event before them "
+        "came later; `bytes`, `bytes_read` bytes; `seconds` seconds; `days` the days touched. Days can be made anew by "
+        "`silver_rebuild`."
     )
 
 
