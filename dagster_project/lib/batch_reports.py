@@ -7,6 +7,8 @@ import dagster as dg
 Value = dg.MetadataValue  # of any type
 #: Figures of one table by name, as the job's own report has them: numbers, texts, lists, maps, nulls.
 Report = Mapping[str, object]
+#: What a reader looks for first; the rest follows in the report's own order.
+FIRST = ("rows_in", "rows_out", "duplicates", "already_known", "conflicts", "repaired", "days")
 
 
 def metadata_of(report: Report) -> dict[str, Value]:
@@ -16,7 +18,8 @@ def metadata_of(report: Report) -> dict[str, Value]:
     because pages round large integers. What is null is left out.
     """
     metadata: dict[str, Value] = {}
-    for name, value in report.items():
+    shown_first = [name for name in FIRST if name in report]
+    for name, value in {**{name: report[name] for name in shown_first}, **report}.items():
         if value is not None and name != "table":
             metadata |= _entry(name, value)
     return metadata

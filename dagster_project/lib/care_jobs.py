@@ -1,4 +1,4 @@
-"""Table care as Dagster starts it: compaction, then expiry, then the search for orphans, by the settings of a run."""
+"""Table care as Dagster starts it: compaction, manifests, expiry, then the search for orphans, by the settings of a run."""
 
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
@@ -20,6 +20,10 @@ class CareConfig(BatchRunConfig):
     compact: bool = Field(True, description="Rewrite small data files into few large ones.")
     small_below: float = Field(0.75, description="A file is small below this part of the table's target file size; (0, 1].")
     min_files: int = Field(5, description="A day with fewer small files is left alone; at least 2.")
+    manifests: bool = Field(
+        True, description="Sort manifests by day, so that readers of few days read few of them; always a process of its own."
+    )
+    min_manifests: int = Field(16, description="A table with fewer manifests is left alone; at least 2.", ge=2)
     expire: bool = Field(True, description="Remove old snapshots, and the files that only they needed.")
     expire_older_than_hours: float | None = Field(
         None, description="Younger snapshots stay; by the table's properties (else 120 hours) if not set."
@@ -45,6 +49,8 @@ def care_jobs(table: str, config: CareConfig) -> Sequence[BatchJob]:
     if config.compact:
         options = {"small_below": config.small_below, "min_files": config.min_files, "memory_limit": config.memory_limit}
         jobs.append(_job(table, "compact", options))
+    if config.manifests:
+        jobs.append(_job(table, "rewrite-manifests", {"min_manifests": config.min_manifests}))
     if config.expire:
         older_than = None if config.expire_older_than_hours is None else timedelta(hours=config.expire_older_than_hours)
         jobs.append(_job(table, "expire", {"older_than": older_than, "keep": config.expire_keep}))
@@ -77,7 +83,8 @@ def _job(table: str, command: str, options: Mapping[str, object]) -> BatchJob:
         args += [f"--{name.replace('_', '-')}", *([] if value is True else [_flag(value)])]
     function = command.replace("-", "_")
     is_dry_run = command == "remove-orphans" and "delete" not in given
-    return BatchJob(table, args, function, {"table": table, **given}, is_dry_run=is_dry_run)
+    in_native = command != "rewrite-manifests"
+    return BatchJob(table, args, function, {"table": table, **given}, is_dry_run=is_dry_run, in_native=in_native)
 
 
 def _flag(value: object) -> str:
@@ -89,14 +96,25 @@ def _compacted(report: Report) -> dict[str, int | float]:
     return {f"compact_{name}": _number(report, name) for name in names}
 
 
+def _rewritten(report: Report) -> dict[str, int | float]:
+    return {name: _number(report, name) for name in ("manifests_before", "manifests_after")}
+
+
 def _expired(report: Report) -> dict[str, int | float]:
     removed = report.get("removed")
+    kept = report.get("kept")
     files, size = _tally(report.get("deleted"))
     return {
+        "expire_snapshots_kept_for_readers": _kept_for_readers(kept if isinstance(kept, Mapping) else {}),
         "expire_snapshots_removed": len(removed) if isinstance(removed, Sequence) else 0,
         "expire_files_deleted": files,
         "expire_bytes_deleted": size,
     }
+
+
+def _kept_for_readers(kept: Mapping[str, int]) -> int:
+    """Counts the snapshots that silver or sessions still need: each reader all from its place on, so the last one tells."""
+    return max((count for reason, count in kept.items() if reason.startswith("consumer ")), default=0)
 
 
 def _orphaned(report: Report) -> dict[str, int | float]:
@@ -110,7 +128,7 @@ def _orphaned(report: Report) -> dict[str, int | float]:
     }
 
 
-_FIGURES = {"compact": _compacted, "expire": _expired, "remove_orphans": _orphaned}
+_FIGURES = {"compact": _compacted, "rewrite_manifests": _rewritten, "expire": _expired, "remove_orphans": _orphaned}
 
 
 def _tally(by_kind: object) -> tuple[int, int]:
@@ -128,7 +146,8 @@ def description(table: str) -> str:
     """Returns the description of a table's care."""
     return (
         f"Keeps `{table}` small and quick to read; its rows stay the same.\n\nSmall files of a day become large, sorted ones; "
-        "then old snapshots go, with the files that only they needed, but none that a consumer still has to read; then files "
-        "that no snapshot knows are looked for (and deleted only if the config says so). Writers go on meanwhile.\n\nMetadata: "
-        "files, bytes and snapshots before and after, and what each step did, all as plain numbers."
+        "many manifests become few, sorted by day; then old snapshots go, with the files that only they needed, but none that a "
+        "consumer still has to read; then files that no snapshot knows are looked for (and deleted only if the config says so). "
+        "Writers go on meanwhile.\n\nMetadata: files, bytes, snapshots and manifests before and after, and what each step did, "
+        "all as plain numbers."
     )

@@ -4,17 +4,18 @@ Nothing here reads data files.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from pyiceberg.catalog import Catalog, load_catalog
-from pyiceberg.exceptions import NoSuchTableError
+from pyiceberg.exceptions import ForbiddenError, NoSuchTableError
 from pyiceberg.table import Table
 
 from dagster_project.lib.paths import streamify_home
 
 STATE_PROPERTY = "streamify.state"
+REPLAY_PROPERTY = "streamify.replay"
 Environ = Mapping[str, str]
 
 
@@ -65,6 +66,18 @@ def load_table(environ: Environ, table: str) -> Table:
             ) from error
 
 
+def purge_table(environ: Environ, table: str) -> bool:
+    """Removes a table with its files; returns whether the catalog allows it. A table that is not there is no fault."""
+    with _open_catalog(environ) as catalog:
+        try:
+            catalog.purge_table(f"{namespace(environ)}.{table}")
+        except NoSuchTableError:
+            pass
+        except ForbiddenError:
+            return False
+    return True
+
+
 def figures_of(table: Table) -> Figures:
     """Returns what a loaded table holds; the totals are those of the current snapshot's summary."""
     snapshot = table.current_snapshot()
@@ -86,6 +99,13 @@ def state_of(table: Table) -> Mapping[str, Any]:
     """Returns what the table says it has consumed (`topics`, `sources`, `sessions`); empty if it was made by nobody of ours."""
     state: Mapping[str, Any] = json.loads(table.properties.get(STATE_PROPERTY) or "{}")
     return state
+
+
+def replayed_offsets(table: Table) -> Mapping[str, Sequence[int]]:
+    """Returns the offsets that a staging table of a replay is for: first and end by partition; empty if there were none."""
+    replay = json.loads(table.properties.get(REPLAY_PROPERTY) or "{}")
+    offsets: Mapping[str, Sequence[int]] = replay.get("offsets") or {}
+    return offsets
 
 
 def _open_catalog(environ: Environ) -> Catalog:

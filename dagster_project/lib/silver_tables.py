@@ -49,8 +49,10 @@ def silver_description(contract: Contract) -> str:
         + (f" Repaired text: {repaired}, with what came beside it where it was changed." if repaired else "")
         + (f" `{rules.mark[0]}`: {rules.mark[2]}" if rules.mark else "")
         + "\n\nMetadata: `rows_in` bronze rows read, `rows_out` rows added, `duplicates` further deliveries in this run, "
-        "`already_known` deliveries of events that were there before, `repaired` texts; `bytes`, `bytes_read` bytes; `seconds` "
-        "seconds; `days` the days touched. Days can be made anew by `silver_rebuild`."
+        "`already_known` deliveries of events that were there before, `conflicts` events whose deliveries disagree, `repaired` "
+        "texts, `incomplete` bronze rows that lack a required field, `remarked` rows marked anew because the event before them "
+        "came later; `bytes`, `bytes_read` bytes; `seconds` seconds; `days` the days touched. Days can be made anew by "
+        "`silver_rebuild`."
     )
 
 
@@ -80,6 +82,14 @@ def day_partitions(contracts: Sequence[Contract]) -> dg.DailyPartitionsDefinitio
     Tomorrow, because an event time may lie ahead of the clock, by a day unless that is set otherwise.
     """
     return dg.DailyPartitionsDefinition(start_date=min(contract.earliest for contract in contracts), end_offset=2)
+
+
+def days_of_run(context: dg.AssetExecutionContext) -> str:
+    """Returns the days of a run as the programs take them: `YYYY-MM-DD`, or `YYYY-MM-DD..YYYY-MM-DD`, both included."""
+    if context.has_partition_key_range:
+        days = context.partition_key_range
+        return str(days.start) if days.start == days.end else f"{days.start}..{days.end}"
+    return str(context.partition_key)
 
 
 def note_days(instance: dg.DagsterInstance, partitions: dg.DailyPartitionsDefinition, table: str, days: Iterable[str]) -> None:

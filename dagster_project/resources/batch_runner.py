@@ -39,7 +39,7 @@ class BatchRunner(dg.ConfigurableResource[object]):
         reports: list[Report] = []
         try:
             for job in jobs:
-                if execution is Execution.in_process:
+                if execution is Execution.in_process and job.in_native:
                     run_in_process(context, job, {"STREAMIFY_HOME": str(streamify_home(os.environ))}, reports.append)
                 else:
                     reports.append(self._run_binary(context, job))
@@ -65,7 +65,7 @@ class BatchRunner(dg.ConfigurableResource[object]):
             summary = Path(folder) / "summary.json"
             command = [str(binary), *job.args, "--summary-json", str(summary)]
             # A dry run changes nothing, so it reports no materialization.
-            client.run(context=context, command=command, must_report=not job.is_dry_run)
+            client.run(context=context, command=command, makes_asset=not job.is_dry_run)
             return _read_summary(summary, job)
 
 

@@ -34,18 +34,30 @@ class StreamWorker(dg.ConfigurableResource[object]):
         Raises:
             dagster.Failure: if there is no binary, or the run did not end well.
         """
+        invocation = self._client().run(context=context, command=self._command(args), extras=extras)
+        return invocation.get_results(implicit_materializations=False)
+
+    def run_into_staging(self, context: dg.AssetExecutionContext, args: Sequence[str]) -> None:
+        """Runs the worker to its end for a staging table; what it reports is no event of the asset, which takes more than that.
+
+        Raises:
+            dagster.Failure: as `run`.
+        """
+        self._client().run(context=context, command=self._command(args), makes_asset=False)
+
+    def _command(self, args: Sequence[str]) -> Sequence[str]:
         try:
-            binary = find_binary(self.binary, os.environ)
+            return [str(find_binary(self.binary, os.environ)), *args]
         except BinaryNotFoundError as error:
             raise dg.Failure(description=str(error), allow_retries=False) from error
-        client = StreamifyPipesClient(
+
+    def _client(self) -> StreamifyPipesClient:
+        return StreamifyPipesClient(
             new_reader=new_reader,
             seconds_per_stop_step=self.seconds_per_stop_step,
             env={"STREAMIFY_HOME": str(streamify_home(os.environ))},
             derive_events=table_events,
         )
-        invocation = client.run(context=context, command=[str(binary), *args], extras=extras)
-        return invocation.get_results(implicit_materializations=False)
 
 
 def new_reader(context: dg.AssetExecutionContext) -> SessionMessageReader:

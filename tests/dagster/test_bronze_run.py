@@ -8,6 +8,8 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from dagster_project.resources.stream_worker import StreamWorker
+
 OPENED = ("opened", None)
 CLOSED = ("closed", None)
 
@@ -182,6 +184,24 @@ def test_a_deaf_worker_is_made_to_stop(bronze, tmp_path, wait_until, process_is_
     assert process_is_gone(interrupter.worker_pid)
     assert not run.result.success
     assert f"[pipes] the worker stopped after {ended_by}" in run.logs
+
+
+@pytest.mark.parametrize("exits_with", [0, 1])
+def test_what_the_worker_reports_of_a_staging_table_is_no_event_of_the_asset(
+    clean_environment, fake_worker, instance, report, exits_with
+):
+    clean_environment.setenv("STREAMIFY_BIN_DIR", str(fake_worker.install("streamify-stream")))
+    fake_worker.does(OPENED, report, CLOSED, exits_with=exits_with)
+
+    @dg.asset(output_required=False)
+    def replayed(context: dg.AssetExecutionContext):
+        StreamWorker(seconds_per_stop_step=1).run_into_staging(context, [])
+        yield from ()
+
+    result = dg.materialize([replayed], instance=instance, raise_on_error=False)
+
+    assert result.success is (exits_with == 0)
+    assert not result.asset_materializations_for_node("replayed")
 
 
 def test_what_the_worker_leaves_behind_ends_with_it(bronze, report, tmp_path, process_is_gone, wait_until):

@@ -10,10 +10,11 @@ TOPICS = ("auth_events", "listen_events", "page_view_events", "status_change_eve
 BRONZE = {f"bronze_{topic}" for topic in TOPICS} | {"bronze_dead_letters"}
 SILVER = {f"silver_{topic}" for topic in TOPICS} | {"silver_user_sessions"}
 GROUPS = {
-    "bronze": BRONZE | {"bronze_streaming_job"},
+    "bronze": BRONZE | {"bronze_streaming_job", "bronze_replay", "dead_letter_replay"},
     "silver": SILVER | {"silver_rebuild"},
     "maintenance": {f"{table}_care" for table in BRONZE | SILVER},
 }
+BACKFILLS = {"bronze_replay", "dead_letter_replay", "silver_rebuild"}
 EXPECTED_KEYS = set().union(*GROUPS.values())
 
 
@@ -47,7 +48,7 @@ def test_a_fifth_contract_is_a_fifth_table(clean_environment, tmp_path):
     keys = {spec.key.to_user_string() for spec in defs().resolve_all_asset_specs()}
 
     tables = {"bronze_refunds", "silver_refunds", "bronze_dead_letters"}
-    assert keys == tables | {f"{table}_care" for table in tables} | {"bronze_streaming_job", "silver_rebuild"}
+    assert keys == tables | {f"{table}_care" for table in tables} | BACKFILLS | {"bronze_streaming_job"}
 
 
 def test_only_one_bronze_run_at_a_time(loaded):
@@ -92,11 +93,12 @@ def test_jobs_hold_what_they_say_and_their_schedules_are_off(loaded):
     }
 
 
-def test_a_range_of_days_is_rebuilt_in_one_run(loaded):
-    rebuild = loaded.resolve_assets_def("silver_rebuild")
+@pytest.mark.parametrize("name", sorted(BACKFILLS))
+def test_a_range_of_days_is_one_run(loaded, name):
+    backfill = loaded.resolve_assets_def(name)
 
-    assert rebuild.backfill_policy == dg.BackfillPolicy.single_run()
-    assert rebuild.partitions_def.has_partition_key("2026-02-23")
+    assert backfill.backfill_policy == dg.BackfillPolicy.single_run()
+    assert backfill.partitions_def.has_partition_key("2026-02-23")
 
 
 def test_by_name_gives_definitions_of_that_asset_alone(clean_environment):

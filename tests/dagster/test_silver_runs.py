@@ -247,19 +247,21 @@ def test_care_makes_few_files_and_shows_before_and_after(house):
     before = figures_of(made.table(bronze))
 
     for execution in ("in_process", "binary"):
-        config = {"execution": execution, "min_files": 2, "expire_older_than_hours": 0.0, "expire_keep": 1}
+        config = {"execution": execution, "min_files": 2, "min_manifests": 2, "expire_older_than_hours": 0.0, "expire_keep": 1}
         result = made.asset(f"{bronze}_care", config)
         assert result.success, execution
         metadata = {name: value.value for name, value in made.metadata(f"{bronze}_care").items()}
         after = figures_of(made.table(bronze))
         assert metadata["files_after"] == after.files
         assert metadata["snapshots_after"] == after.snapshots
+        assert metadata["manifests_after"] == len(made.table(bronze).inspect.manifests())
         assert metadata["dagster/row_count"] == before.rows
         assert metadata["orphans_deleted"] == 0
         if execution == "in_process":
             assert (metadata["files_before"], metadata["snapshots_before"]) == (before.files, before.snapshots)
             assert metadata["compact_files_rewritten"] > metadata["compact_files_added"] > 0
             assert metadata["files_after"] < before.files
+            assert metadata["manifests_before"] > metadata["manifests_after"] > 0
             assert metadata["expire_snapshots_removed"] > 0
             assert metadata["expire_files_deleted"] > 0
 

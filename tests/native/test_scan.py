@@ -3,6 +3,7 @@
 from datetime import UTC, date, datetime, timedelta, timezone
 
 import duckdb
+import polars as pl
 import pyarrow as pa
 import pytest
 
@@ -40,6 +41,35 @@ def test_duckdb_reads_a_scan_by_its_name(lake, small_files):
         sum(row["duration"] for row in expected),
     )
     assert scan.schema.names == ["user_id", "duration"]
+
+
+def test_polars_reads_the_rows_and_types_that_pyiceberg_reads(lake, small_files):
+    small_files("t")
+
+    frame = pl.DataFrame(_native.scan("t"))
+
+    assert dict(frame.schema) == {
+        "event_ts": pl.Datetime("us", "UTC"),
+        "event_date": pl.Date,
+        "user_id": pl.Int64,
+        "item": pl.Int32,
+        "song": pl.String,
+        "duration": pl.Float64,
+        "paid": pl.Boolean,
+    }
+    assert in_order(frame.to_arrow()) == lake.rows("t")
+
+
+def test_polars_sees_columns_and_conditions_of_a_scan_and_its_absence_of_rows(lake, small_files):
+    small_files("t", parts=1)
+    lake.create("empty")
+
+    frame = pl.DataFrame(_native.scan("t", ["song", "item"], [("user_id", "=", 3)]))
+
+    assert frame.columns == ["song", "item"]
+    assert frame.height == sum(row["user_id"] == 3 for row in lake.rows("t")) > 0
+    empty = pl.DataFrame(_native.scan("empty"))
+    assert (empty.columns, empty.height) == (COLUMNS.names, 0)
 
 
 def test_a_scan_can_be_read_again_and_does_not_see_later_rows(lake, small_files):

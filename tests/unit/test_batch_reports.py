@@ -27,6 +27,12 @@ def test_numbers_stay_numbers_and_ids_become_texts():
     assert "open_from" not in metadata
 
 
+def test_what_a_reader_looks_for_comes_first():
+    report = {"bytes": 9, "days": ["2026-02-23"], "duplicates": 1, "files": 2, "rows_out": 3, "rows_in": 4}
+
+    assert list(metadata_of(report)) == ["rows_in", "rows_out", "duplicates", "days", "days_touched", "bytes", "files"]
+
+
 def test_days_and_counts_by_name_also_give_their_sum():
     metadata = metadata_of(REPORT)
 

@@ -29,6 +29,7 @@ from dagster_project.lib.silver_tables import (
     REBUILD_KEY,
     SESSIONS_DESCRIPTION,
     day_partitions,
+    days_of_run,
     note_days,
     session_deps,
     sessions_metadata,
@@ -126,7 +127,7 @@ def _rebuild_asset(contracts: Sequence[Contract]) -> dg.AssetsDefinition:
 
         Metadata: as of the silver tables, summed; `tables` has a row for each.
         """
-        days = _days(context)
+        days = days_of_run(context)
         names = config.tables or all_tables
         reports = batch_runner.run(context, [rebuild_job(table, days, config) for table in names], config.execution)
         context.log.info("sessions of %s are brought up by the next run of %s", days, SESSIONS_TABLE)
@@ -135,13 +136,6 @@ def _rebuild_asset(contracts: Sequence[Contract]) -> dg.AssetsDefinition:
         )
 
     return silver_rebuild
-
-
-def _days(context: dg.AssetExecutionContext) -> str:
-    if context.has_partition_key_range:
-        days = context.partition_key_range
-        return str(days.start) if days.start == days.end else f"{days.start}..{days.end}"
-    return str(context.partition_key)
 
 
 def _materialize(

@@ -3,7 +3,7 @@
 Guarantees:
 * the worker never outlives the step (`process.py`);
 * a step succeeds only if the worker exited with 0, closed its session, every message was read, and every selected asset was
-  reported (unless the caller asks for no report): nothing is materialized by implication;
+  reported (unless the worker does not make it by itself): nothing is materialized by implication;
 * what was reported before a failure or a cancellation stays recorded, because it was committed.
 """
 
@@ -11,6 +11,7 @@ import os
 import queue
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import cast
 
 import dagster as dg
 
@@ -36,6 +37,19 @@ class Outcome:
     def journal(self) -> SessionJournal:
         """What was heard in the session."""
         return self.reader.journal
+
+
+class WithoutResult:
+    """A context in which opening a session does not oblige the step to yield a result; all else is as in the one inside."""
+
+    def __init__(self, inside: dg.OpExecutionContext) -> None:
+        self._inside = inside
+
+    def set_requires_typed_event_stream(self, *, error_message: str | None = None) -> None:
+        """Ignores the demand."""
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._inside, name)
 
 
 @dataclass
@@ -64,7 +78,7 @@ class StreamifyPipesClient(dg.PipesClient):
         command: Sequence[str],
         extras: Mapping[str, object] | None = None,
         env: Mapping[str, str] | None = None,
-        must_report: bool = True,
+        makes_asset: bool = True,
     ) -> dg.PipesClientCompletedInvocation:
         """Runs `command` to its end.
 
@@ -73,19 +87,21 @@ class StreamifyPipesClient(dg.PipesClient):
             command: program and arguments.
             extras: given to the worker, beside the partition range.
             env: variables for this run only.
-            must_report: whether a worker that reports nothing for a selected asset fails the step.
+            makes_asset: whether this worker makes the selected assets: then it must report each of them, and a report stays
+                recorded in spite of a failure. If not (a dry run, or a part of the work), the step may end without a result.
 
         Raises:
             dagster.Failure: see the guarantees; a retry is offered only where it can help.
         """
         reader = self.new_reader(context)
         try:
-            session, outcome = self._run_session(context, reader, command, extras or {}, env or {})
-            failure = self._failure(context, command, outcome, must_report)
+            session, outcome = self._run_session(context, reader, command, extras or {}, env or {}, makes_asset)
+            failure = self._failure(context, command, outcome, makes_asset)
             if failure is not None:
                 raise failure
         except BaseException as error:
-            num_kept = keep_results(context, reader.reported_results(), self.derive_events)
+            reports = reader.reported_results() if makes_asset else []
+            num_kept = keep_results(context, reports, self.derive_events)
             if num_kept:
                 context.log.info("[pipes] kept %d reported events in spite of: %s", num_kept, type(error).__name__)
             raise
@@ -101,11 +117,14 @@ class StreamifyPipesClient(dg.PipesClient):
         command: Sequence[str],
         extras: Mapping[str, object],
         env: Mapping[str, str],
+        makes_asset: bool,
     ) -> tuple[dg.PipesSession, Outcome]:
         events: EventQueue = queue.SimpleQueue()
         with deferred_interrupts(lambda number: events.put(Interrupted(number))):
+            # Dagster's own Pipes code uses what the asset context deprecates.
+            in_session = context.op_execution_context
             with dg.open_pipes_session(
-                context=context.op_execution_context,  # Dagster's own Pipes code uses what the asset context deprecates
+                context=in_session if makes_asset else cast("dg.OpExecutionContext", WithoutResult(in_session)),
                 context_injector=dg.PipesTempFileContextInjector(),
                 message_reader=reader,
                 extras={**partition_extras(context), **extras},
@@ -124,7 +143,7 @@ class StreamifyPipesClient(dg.PipesClient):
             context.log.info("[pipes] the worker stopped after %s", name)
 
     def _failure(
-        self, context: dg.AssetExecutionContext, command: Sequence[str], outcome: Outcome, must_report: bool
+        self, context: dg.AssetExecutionContext, command: Sequence[str], outcome: Outcome, makes_asset: bool
     ) -> dg.Failure | None:
         """Returns the failure of a session that did not end well, the most telling reason first."""
         program = os.path.basename(command[0])  # noqa: PTH119  # a program's name, not a path we touch
@@ -141,7 +160,7 @@ class StreamifyPipesClient(dg.PipesClient):
             return _build_failure(text, outcome, retry_helps=True)
         reported = {report.asset_key for report in outcome.reader.reported_results()}
         missing = sorted(key.to_user_string() for key in context.selected_asset_keys - reported)
-        if missing and must_report:
+        if missing and makes_asset:
             names = ", ".join(f"`{name}`" for name in missing)
             return _build_failure(f"{program} exited with code 0 but reported nothing for {names}", outcome, True)
         return None
