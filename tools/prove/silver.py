@@ -1,6 +1,9 @@
 """All that is claimed of silver, sessions and the care of tables.
 
-Small takes under three minutes, and leaves out Spark and the benchmarks, whose figures mean nothing there.
+Small takes under three minutes, and leaves out Spark and the benchmarks, whose figures mean nothing there. Full works on five
+million listens: on two idle cores the truth takes 1.5 minutes, the one batch too, the seven batches on S3 five; a hundred batches
+take longer, since late events make each of them touch all days, and the histories of a hundred million rows longest. `--only`
+chooses by name. Spark reads a smaller event set: for its checksums of five million rows a quarter of an hour is not enough.
 """
 
 import tempfile
@@ -14,6 +17,8 @@ from bench.dataset import event_set
 from tools.prove import cancel, care_beside, splits
 from tools.prove.claims import Claim
 
+#: What Spark reads: the second split is the one on the catalog that it knows.
+SPARK_LISTENS, SPARK_SPLITS = 300_000, ((1, "forward"), (7, "mixed"))
 #: Memory limits under which the jobs are measured.
 LIMITS = ("1GiB", "128MB")
 
@@ -50,11 +55,14 @@ def proofs(size: str, seed: int) -> Proofs:
         return event_set(chosen.name, chosen.listens, seed)
 
     made: Proofs = {
-        "splits into runs": lambda: splits.run(data(), chosen.splits, seed, with_spark=is_full),
+        "splits into runs": lambda: splits.run(data(), chosen.splits, seed, with_spark=False),
         "care beside a worker, REST": lambda: care_beside.run(data(), chosen.care_seconds, embedded=False),
         "cancel in process": lambda: cancel.run(data(), chosen.cancel_rows, chosen.cancel_moments, with_dagster=is_full),
     }
     if is_full:
+        made["tables read by Spark too"] = lambda: splits.run(
+            event_set("small", SPARK_LISTENS, seed), SPARK_SPLITS, seed, with_spark=True
+        )
         made["care beside a worker, SQLite"] = lambda: care_beside.run(data(), chosen.care_seconds, embedded=True)
         for limit in LIMITS:
             made[f"jobs within {limit}"] = partial(_jobs, data, limit)

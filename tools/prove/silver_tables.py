@@ -31,8 +31,8 @@ TOLD = {
     "auth_events": "level",
     "status_change_events": "level",
 }
-#: Spark has one core and half a gigabyte to itself: it takes minutes for millions of rows.
-SPARK_SECONDS = 900.0
+#: How long one answer of Spark may take: it has one core and a heap of 1 GB.
+SPARK_SECONDS = 300.0
 
 
 def live_files(environment: Mapping[str, str], table: str, copies: Path) -> str:
