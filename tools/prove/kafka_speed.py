@@ -16,7 +16,7 @@ NUM_RECORDS = 2_000_000
 GOAL_PER_SECOND = 600_000
 #: On a quiet machine; with the broker's 0.7 that makes 600,000 events a second on two full cores.
 CPU_SECONDS_PER_MILLION = 2.6
-#: Runs before the one that counts. The broker's JVM takes twice the processor time of a warm one in the first, half as much again in the second.
+#: Runs before those that count: the broker's JVM takes twice the processor time in the first, half as much again in the second.
 NUM_WARM_UP = 2
 #: Ours has the events to make, and two headers each.
 PART_OF_KAFKAS_OWN = 1.0

@@ -141,7 +141,7 @@ impl BatchError {
             Self::Read(error) | Self::Increment(IncrementError::Unreadable(error))
                 if error.is_unsupported() =>
             {
-                "rewrite the table with the engine that wrote them, e.g. Spark: `CALL system.rewrite_data_files(table => '…', options => map('delete-file-threshold', '1'))`"
+                "rewrite the table with the engine that wrote them, e.g. Spark: `CALL system.rewrite_data_files(table => '…', options => map('delete-file-threshold', '1', 'use-starting-sequence-number', 'false', 'remove-dangling-deletes', 'true'))`"
             }
             Self::Commit(error) => return error.hint().map(str::to_owned),
             Self::Increment(error) => return error.hint().map(str::to_owned),
