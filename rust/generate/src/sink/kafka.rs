@@ -285,11 +285,10 @@ impl Sink for KafkaSink {
     fn finish(&mut self) -> Result<(), SinkError> {
         let flushed = self.clients.flush(DELIVERY_TIMEOUT + Duration::from_secs(5));
         self.check_deliveries()?;
-        let on_their_way = self.clients.num_on_their_way();
-        if on_their_way > 0 || flushed.is_err() {
-            let first_reason =
-                flushed.err().map_or_else(|| "still queued".to_owned(), |error| error.to_string());
-            return Err(SinkError::Undelivered { count: on_their_way, first_reason });
+        // Only a failed flush leaves records behind; after a good one the client's queue may still hold events of its own.
+        if let Err(error) = flushed {
+            let (count, first_reason) = (self.clients.num_on_their_way(), error.to_string());
+            return Err(SinkError::Undelivered { count, first_reason });
         }
         if let Some(transaction) = &mut self.transaction {
             transaction.commit(self.clients.first(), &self.settings.servers)?;
