@@ -26,7 +26,7 @@ impl Keep {
     pub fn within(memory_limit: usize) -> Self {
         match memory_limit {
             ..200_000_000 => Self::Least,
-            ..512_000_000 => Self::Little,
+            200_000_000..512_000_000 => Self::Little,
             _ => Self::Plenty,
         }
     }
