@@ -53,6 +53,14 @@ def silent_catalog(lake) -> Iterator[SilentCatalog]:
     catalog.close()
 
 
+@pytest.fixture
+def heeds_ctrl_c() -> Iterator[None]:
+    """Python's own handling of Ctrl-C, which is off where a shell started the tests in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def when(event, action):
     """Does `action` in another thread, after `event`."""
     thread = threading.Thread(target=lambda: (event.wait(30), action()))
@@ -97,7 +105,7 @@ def test_a_token_ends_a_call_in_another_thread(silent_catalog):
     assert ended[0] - asked < 2
 
 
-def test_ctrl_c_ends_a_call_and_the_token_of_others_stays(silent_catalog):
+def test_ctrl_c_ends_a_call_and_the_token_of_others_stays(silent_catalog, heeds_ctrl_c):
     cancel = _native.CancelToken()
     times = {}
 
@@ -114,7 +122,7 @@ def test_ctrl_c_ends_a_call_and_the_token_of_others_stays(silent_catalog):
     stopper.join()
 
 
-def test_ctrl_c_ends_the_preparation_of_a_scan(silent_catalog):
+def test_ctrl_c_ends_the_preparation_of_a_scan(silent_catalog, heeds_ctrl_c):
     stopper = when(silent_catalog.asked, lambda: signal.raise_signal(signal.SIGINT))
 
     with pytest.raises(KeyboardInterrupt):
