@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 TICKS = os.sysconf("SC_CLK_TCK")
+#: Between two looks at the memory of a running process, in seconds.
+LOOK_EVERY = 0.02
 
 
 @dataclass(frozen=True)
@@ -31,18 +33,35 @@ def run(command: Sequence[str], environment: Mapping[str, str], log: Path, stop_
     with log.open("ab") as output:
         started = time.time()
         process = subprocess.Popen(command, env=os.environ | dict(environment), stdout=output, stderr=output)
-        if stop_after is not None:
-            try:
-                process.wait(stop_after)
-            except subprocess.TimeoutExpired:
+        peak_mib, is_asked = 0.0, False
+        while True:
+            peak_mib = max(peak_mib, _peak_of(process.pid))
+            ended, status, usage = os.wait4(process.pid, os.WNOHANG)
+            wall = time.time() - started
+            if ended:
+                break
+            if stop_after is not None and wall > stop_after and not is_asked:
                 process.terminate()
-        _, status, usage = os.wait4(process.pid, 0) if process.returncode is None else (0, 0, None)
-    wall = time.time() - started
-    if usage is None:
-        raise RuntimeError(f"{command[0]} ended before it was stopped, see {log}")
+                is_asked = True
+            time.sleep(LOOK_EVERY)
     code = os.waitstatus_to_exitcode(status)
     process.returncode = code
-    return Cost(code, started, wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
+    if stop_after is not None and not is_asked:
+        raise RuntimeError(f"{command[0]} ended before it was stopped, see {log}")
+    return Cost(code, started, wall, usage.ru_utime + usage.ru_stime, peak_mib)
+
+
+def _peak_of(pid: int) -> float:
+    """Returns the largest resident set of a running process so far, MiB; 0 before it has one.
+
+    Not `ru_maxrss`: that begins with the memory of the process that starts the other, until it has become another program.
+    """
+    try:
+        status = Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return 0.0
+    peak = next((line.split()[1] for line in status.splitlines() if line.startswith("VmHWM:")), "0")
+    return int(peak) / 1024
 
 
 def cpu_of(pid: int) -> float:

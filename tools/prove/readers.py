@@ -15,7 +15,8 @@ def run() -> Iterator[Claim]:
     """Runs the Rust writer against the four readers."""
     command = [sys.executable, "-m", "pytest", "-q", "--no-header", "tests/pipes/test_rust_writer.py"]
     output = subprocess.run(command, capture_output=True, text=True, check=False).stdout
-    passed = re.search(r"(\d+) passed", output)
-    yield equal(
-        "Pipes: readers that saw every message in order (stock and own, S3 and file)", int(passed[1]) if passed else 0, CASES
-    )
+    found = re.search(r"(\d+) passed", output)
+    passed = int(found[1]) if found else 0
+    if passed != CASES:
+        print(output, file=sys.stderr)
+    yield equal("Pipes: readers that saw every message in order (stock and own, S3 and file)", passed, CASES)
