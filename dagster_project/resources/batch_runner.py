@@ -39,7 +39,7 @@ class BatchRunner(dg.ConfigurableResource[object]):
         reports: list[Report] = []
         try:
             for job in jobs:
-                if execution is Execution.in_process and job.in_native:
+                if execution is Execution.in_process:
                     run_in_process(context, job, {"STREAMIFY_HOME": str(streamify_home(os.environ))}, reports.append)
                 else:
                     reports.append(self._run_binary(context, job))
