@@ -15,7 +15,8 @@ use streamify_core::state::TableState;
 use uuid::Uuid;
 
 use super::manifests::{self, ManifestNames};
-use super::{Commit, Kind, history, keys, regroup, removal, rule};
+use super::regroup::Regrouped;
+use super::{Commit, Kind, history, keys, removal, rule};
 use crate::catalog::LoadedTable;
 
 /// A commit while it is tried: what all its attempts share.
@@ -29,6 +30,8 @@ pub(super) struct Draft {
     attempts: u32,
     names: Option<ManifestNames>,
     added: Option<ManifestFile>,
+    /// Of a rewrite of manifests: what the first attempt wrote.
+    regrouped: Option<Regrouped>,
 }
 
 /// Why an attempt was not built.
@@ -68,7 +71,7 @@ impl Draft {
         if let Some(ledger) = &commit.ledger {
             summary.insert(keys::LEDGER.to_string(), serde_json::to_string(ledger).unwrap_or_default());
         }
-        Draft { commit, snapshot_id, summary, retention, attempts: 0, names: None, added: None }
+        Draft { commit, snapshot_id, summary, retention, attempts: 0, names: None, added: None, regrouped: None }
     }
 
     pub(super) fn attempts(&self) -> u32 {
@@ -99,7 +102,13 @@ impl Draft {
         }
         let names = self.names.get_or_insert_with(|| ManifestNames::new(metadata, self.commit.commit_id));
         let kept = match (self.commit.kind, self.commit.removed.as_slice()) {
-            (Kind::Manifests, _) => regroup::all(metadata, io, names, self.snapshot_id, head).await?,
+            (Kind::Manifests, _) => match self.regrouped.as_ref().and_then(|former| former.within(head)) {
+                Some(manifests) => manifests,
+                None => {
+                    let new = Regrouped::new(metadata, io, names, self.snapshot_id, head).await?;
+                    self.regrouped.insert(new).within(head).unwrap_or_default()
+                }
+            },
             (_, []) => head.to_vec(),
             (_, removed) => removal::without(metadata, io, names, self.snapshot_id, head, removed).await?,
         };
