@@ -6,6 +6,7 @@ import time
 import dagster as dg
 import pytest
 
+from dagster_project.definitions import defs
 from dagster_project.defs.sensors import bronze_commits
 from dagster_project.defs.sensors.bronze_commits import bronze_commits_sensor, report_within, unfinished_run
 from dagster_project.lib import patient_loader
@@ -43,6 +44,13 @@ def _run_in_progress(instance, **options):
     definitions = dg.Definitions(assets=[job], jobs=[dg.define_asset_job("some_job", [job])])
     resolved = definitions.resolve_job_def("some_job")
     return instance.create_run_for_job(resolved, status=dg.DagsterRunStatus.STARTED, **options)
+
+
+def test_the_sensor_is_part_of_the_code_location_and_on(clean_environment):
+    [sensor] = [sensor for sensor in defs().sensors if sensor.name == "bronze_commits_sensor"]
+
+    assert sensor.default_status is dg.DefaultSensorStatus.RUNNING
+    assert sensor.minimum_interval_seconds == 60
 
 
 def test_a_tick_reports_the_service_s_commits_and_says_what_it_saw(tick, instance, lake):

@@ -1,5 +1,7 @@
 """What a run shows while it goes on: commits, progress, and a silence that lasts too long."""
 
+import os
+import signal
 import threading
 import time
 
@@ -189,3 +191,23 @@ def test_what_a_worker_committed_is_reported_also_when_its_run_fails(bronze, ins
 
     assert not run.result.success
     assert [event.metadata["rows"].value for event in _commits(instance)] == [3]
+
+
+def test_what_a_worker_committed_is_reported_also_when_its_run_is_cancelled(bronze, instance, lake, tmp_path, wait_until):
+    running = tmp_path / "running"
+
+    def meanwhile():
+        wait_until(running.exists, "the worker to run")
+        wait_until(lambda: _commits(instance), "the report at the start")
+        lake.commit(TABLE, rows=3)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    lake.commit(TABLE, rows=2)
+    thread = threading.Thread(target=meanwhile)
+    thread.start()
+    steps = (OPENED, ("catch", None), ("touch", str(running)), ("until_stopped", None), CLOSED)
+    run = bronze(*steps, report_seconds=3_600)
+    thread.join()
+
+    assert not run.result.success
+    assert sorted(event.metadata["rows"].value for event in _commits(instance)) == [2, 3]
