@@ -102,13 +102,13 @@ class StreamifyPipesClient(dg.PipesClient):
             failure = self._failure(context, command, outcome, makes_asset)
             if failure is not None:
                 raise failure
+            reader.discard()
         except BaseException as error:
             reports = reader.reported_results() if makes_asset else []
             num_kept = keep_results(context, reports)
             if num_kept:
                 context.log.info("[pipes] kept %d reported events in spite of: %s", num_kept, type(error).__name__)
             raise
-        reader.discard()
         return dg.PipesClientCompletedInvocation(session)
 
     def _run_session(
