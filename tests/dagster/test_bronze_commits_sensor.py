@@ -36,14 +36,16 @@ def _rows(instance, table=LISTEN):
     return [record.asset_materialization.metadata["rows"].value for record in records]
 
 
-def _run_in_progress(instance, **options):
-    @dg.asset(name="bronze_streaming_job")
-    def job():
+def _run_in_progress(instance, asset="bronze_streaming_job", *, names_its_assets=True):
+    """A run of an asset that has begun and not ended."""
+
+    @dg.asset(name=asset)
+    def made():
         return None
 
-    definitions = dg.Definitions(assets=[job], jobs=[dg.define_asset_job("some_job", [job])])
-    resolved = definitions.resolve_job_def("some_job")
-    return instance.create_run_for_job(resolved, status=dg.DagsterRunStatus.STARTED, **options)
+    job = dg.Definitions(assets=[made], jobs=[dg.define_asset_job("some_job", [made])]).resolve_job_def("some_job")
+    selection = {"asset_selection": frozenset({dg.AssetKey(asset)})} if names_its_assets else {}
+    return instance.create_run_for_job(job, status=dg.DagsterRunStatus.STARTED, **selection)
 
 
 def test_the_sensor_is_part_of_the_code_location_and_on(clean_environment):
@@ -63,9 +65,10 @@ def test_a_tick_reports_the_service_s_commits_and_says_what_it_saw(tick, instanc
     assert (_rows(instance), _rows(instance, AUTH)) == ([7], [1])
 
 
-def test_a_tick_leaves_commits_to_the_run_that_makes_them(tick, instance, lake):
+@pytest.mark.parametrize("names_its_assets", [True, False], ids=["run of assets", "run of a job"])
+def test_a_tick_leaves_commits_to_the_run_that_makes_them(tick, instance, lake, names_its_assets):
     lake.commit(LISTEN, rows=3)
-    run = _run_in_progress(instance, asset_selection=frozenset({dg.AssetKey("bronze_streaming_job")}))
+    run = _run_in_progress(instance, names_its_assets=names_its_assets)
 
     reason, _ = tick()
 
@@ -78,7 +81,7 @@ def test_a_tick_leaves_commits_to_the_run_that_makes_them(tick, instance, lake):
 
 def test_commits_that_a_run_leaves_standing_are_reported_all_the_same(tick, instance, lake, monkeypatch):
     lake.commit(LISTEN, rows=3)
-    _run_in_progress(instance, asset_selection=frozenset({dg.AssetKey("bronze_streaming_job")}))
+    _run_in_progress(instance)
     monkeypatch.setattr(bronze_commits, "SECONDS_A_RUN_MAY_TAKE", -60)
 
     tick()
@@ -87,7 +90,7 @@ def test_commits_that_a_run_leaves_standing_are_reported_all_the_same(tick, inst
 
 
 def test_other_runs_are_no_reporters(instance):
-    _run_in_progress(instance, asset_selection=frozenset({dg.AssetKey("silver_listen_events")}))
+    _run_in_progress(instance, "silver_listen_events")
 
     assert unfinished_run(instance) is None
 
