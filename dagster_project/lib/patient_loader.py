@@ -6,7 +6,7 @@ is the answer of the next call for the same table; so a slow catalog delays, and
 
 import threading
 import time
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from dataclasses import dataclass, field
 
 from pyiceberg.table import Table
@@ -42,19 +42,12 @@ class PatientLoader:
         if pending is None or time.monotonic() - pending.begun_at > SECONDS_UNTIL_FORGOTTEN:
             pending = self._pending[table] = Pending()
             threading.Thread(target=_load, args=(pending.future, dict(environ), table), daemon=True).start()
-        try:
-            loaded = pending.future.result(seconds)
-        except TimeoutError:
-            if pending.future.done():  # the load's own, not ours
-                del self._pending[table]
-                raise
+        wait([pending.future], seconds)
+        if not pending.future.done():
             waited = time.monotonic() - pending.begun_at
-            raise TimeoutError(f"the catalog has not answered for table `{table}` for {waited:.0f} s") from None
-        except BaseException:
-            del self._pending[table]
-            raise
+            raise TimeoutError(f"the catalog has not answered for table `{table}` for {waited:.0f} s")
         del self._pending[table]
-        return loaded
+        return pending.future.result()
 
 
 def _load(future: "Future[Table]", environ: Environ, table: str) -> None:
