@@ -64,7 +64,7 @@ def restart_worker(context: dg.OpExecutionContext, config: RestartConfig, worker
 
 @dg.op(out=dg.Out(dg.Nothing, description="The worker, or the tables if none runs."))
 def show_worker(context: dg.OpExecutionContext, worker_service: WorkerService) -> dg.Output[None]:
-    """Shows the always-on worker: whether it is wanted, runs and is well, how far it is; if none answers, who holds the tables."""
+    """Shows the always-on worker: wanted or not, running or not, well or not, how far; if none answers, who holds the tables."""
     with _FailuresForPeople():
         seen = worker_service.observe()
         metadata = observation_metadata(seen)

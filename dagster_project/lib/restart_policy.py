@@ -5,12 +5,12 @@ never answered with a start; starts come with growing pauses, and never more of 
 says why.
 """
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from pydantic import TypeAdapter, ValidationError
 
+from dagster_project.lib.durations import seconds_of
 from dagster_project.lib.worker_health import Health, Mode, Observation, Process
 from dagster_project.lib.worker_wanted import Wanted
 from dagster_project.resources.pipes.exit_codes import meaning_of
@@ -18,7 +18,6 @@ from dagster_project.resources.pipes.exit_codes import meaning_of
 MS = 1000
 HOUR_MS = 3600 * MS
 MAX_DOUBLINGS = 30
-UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
 @dataclass(frozen=True)
@@ -56,7 +55,7 @@ class Progress:
 
     writer_id: str
     position: int
-    lag_records: int
+    lag_records: int | None
     since_ms: int
 
 
@@ -124,7 +123,10 @@ def limits_from(environ: Mapping[str, str]) -> Limits:
             raise ValueError(f"invalid `STREAMIFY_WORKER_RESTARTS_PER_HOUR`: `{text}` is no number of restarts")
         limits = replace(limits, per_hour=int(text))
     if text := environ.get("STREAMIFY_WORKER_STALL_LIMIT"):
-        limits = replace(limits, stall=_seconds("STREAMIFY_WORKER_STALL_LIMIT", text))
+        try:
+            limits = replace(limits, stall=seconds_of(text))
+        except ValueError as error:
+            raise ValueError(f"invalid `STREAMIFY_WORKER_STALL_LIMIT`: {error}") from error
     return limits
 
 
@@ -199,20 +201,27 @@ def _trouble(state: State, now_ms: int, seen: Observation, limits: Limits) -> _T
         return _Trouble(f"the worker says that it cannot work ({seen.health_text})", limits.patience)
     if seen.health in (Health.SILENT, Health.ABSENT):
         return _Trouble(f"the worker's process is there but {seen.health_text}", limits.patience)
-    step = state.progress
-    if step is not None and seen.status is not None and seen.status.lag_records > step.lag_records:
-        standing = (now_ms - step.since_ms) / MS
-        if standing >= limits.stall:
-            grown = f"its lag grew from {step.lag_records} to {seen.status.lag_records} records"
-            return _Trouble(f"the worker has committed nothing for {standing:.0f} s while {grown}")
-    return None
+    return _stall(state.progress, now_ms, seen, limits)
+
+
+def _stall(step: Progress | None, now_ms: int, seen: Observation, limits: Limits) -> _Trouble | None:
+    """A worker that looks well but stores nothing. Without new records it rightly stores nothing; its lag says which it is."""
+    lag = None if seen.status is None else seen.status.lag_records
+    if step is None or step.lag_records is None or lag is None or lag <= step.lag_records:
+        return None
+    standing = (now_ms - step.since_ms) / MS
+    if standing < limits.stall:
+        return None
+    grown = f"its lag grew from {step.lag_records} to {lag} records"
+    return _Trouble(f"the worker has committed nothing for {standing:.0f} s while {grown}")
 
 
 def _well(state: State, now_ms: int, seen: Observation, limits: Limits) -> Decision:
     since = now_ms if state.well_since_ms is None else state.well_since_ms
     calm = now_ms - since >= limits.calm * MS
     history = replace(state.worker, in_a_row=0) if calm else state.worker
-    lag = "" if seen.status is None else f", {seen.status.lag_records} records behind"
+    known = seen.status is not None and seen.status.lag_records is not None
+    lag = f", {seen.status.lag_records} records behind" if known and seen.status else ""
     state = replace(state, worker=history, unwell_since_ms=None, well_since_ms=since)
     return Decision(state, False, f"the worker is well{lag}")
 
@@ -223,17 +232,10 @@ def _progress(last: Progress | None, now_ms: int, seen: Observation) -> Progress
     if status is None:
         return last
     has_moved = last is None or last.writer_id != status.writer_id or last.position != status.position
-    if has_moved or status.lag_records == 0:
+    if has_moved or status.lag_records == 0 or (last is not None and last.lag_records is None):
         return Progress(status.writer_id, status.position, status.lag_records, now_ms)
     return last
 
 
 def _within_hour(history: History, now_ms: int) -> History:
     return replace(history, at_ms=tuple(at for at in history.at_ms if at > now_ms - HOUR_MS))
-
-
-def _seconds(name: str, text: str) -> float:
-    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(ms|s|m|h)\s*", text)
-    if found is None:
-        raise ValueError(f"invalid `{name}`: `{text}` is no duration with a unit (expected e.g. `5m`)")
-    return float(found[1]) * UNITS[found[2]]

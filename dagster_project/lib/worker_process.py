@@ -185,13 +185,13 @@ def start_time_of(pid: int) -> str | None:
     return None if fields[0] in "ZX" else f"{fields[19]} ticks after boot {boot}"
 
 
-def becomes_true(condition: Callable[[], bool], seconds: float) -> bool:
-    """Returns True as soon as `condition` holds, False if it does not within `seconds`."""
+def becomes_true(condition: Callable[[], bool], seconds: float, pause: float = SECONDS_BETWEEN_LOOKS) -> bool:
+    """Returns True as soon as `condition` holds, False if it does not within `seconds`; looks every `pause` seconds."""
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() >= deadline:
             return False
-        time.sleep(SECONDS_BETWEEN_LOOKS)
+        time.sleep(min(pause, max(0.0, deadline - time.monotonic())))
     return True
 
 

@@ -133,9 +133,11 @@ def instant(at_ms: int | None) -> str | None:
     return None if at_ms is None else f"{datetime.fromtimestamp(at_ms / 1000, UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
-def _figures(lag_records: int, lag_seconds: float | None, headroom_seconds: float | None) -> dict[str, dg.MetadataValue]:
+def _figures(lag_records: int | None, lag_seconds: float | None, headroom_seconds: float | None) -> dict[str, dg.MetadataValue]:
     """Numbers that Dagster plots; what is unknown or without limit is left out."""
-    figures: dict[str, dg.MetadataValue] = {"lag_records": dg.MetadataValue.int(lag_records)}
+    figures: dict[str, dg.MetadataValue] = {}
+    if lag_records is not None:
+        figures["lag_records"] = dg.MetadataValue.int(lag_records)
     if lag_seconds is not None:
         figures["lag_seconds"] = dg.MetadataValue.float(lag_seconds)
     if headroom_seconds is not None:
