@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pydantic import TypeAdapter, ValidationError
 
 from dagster_project.lib.durations import seconds_of
+from dagster_project.lib.rolling_runs import LastRun
 from dagster_project.lib.worker_health import Health, Mode, Observation, Process
 from dagster_project.lib.worker_wanted import Wanted
 from dagster_project.resources.pipes.exit_codes import meaning_of
@@ -146,6 +147,21 @@ def decide(state: State, now_ms: int, seen: Observation, limits: Limits) -> Deci
     allowed, history, why = admit(state.worker, now_ms, limits)
     key = f"worker-{since}-{history.in_a_row}"
     return Decision(replace(state, worker=history), allowed, f"{trouble.text}; {why}", key)
+
+
+def answer_failed_run(state: State, now_ms: int, run: LastRun, limits: Limits) -> Decision:
+    """Decides about the run that was launched last for `bronze_streaming_job`."""
+    if run.ended_well:
+        return Decision(replace(state, runs=replace(state.runs, in_a_row=0)), False, "the last one went well")
+    if not run.is_over:
+        return Decision(state, False, "one is under way")
+    if run.refusal is not None:
+        return Decision(state, False, f"run {run.run_id[:8]} is not run again: {run.refusal}")
+    if run.run_id == state.answered_run:
+        return Decision(state, False, f"run {run.run_id[:8]} failed, and another one was launched in its place")
+    allowed, history, why = admit(state.runs, now_ms, limits)
+    state = replace(state, runs=history, answered_run=run.run_id if allowed else state.answered_run)
+    return Decision(state, allowed, f"run {run.run_id[:8]} failed; {why}", f"run-{run.run_id}")
 
 
 def admit(history: History, now_ms: int, limits: Limits) -> tuple[bool, History, str]:
