@@ -5,7 +5,7 @@ import time
 
 import dagster as dg
 
-from dagster_project.defs.worker import bronze_worker_restart, bronze_worker_start, bronze_worker_stop
+from dagster_project.defs import worker  # not its jobs: those would be found in this module once more
 from dagster_project.lib.bronze_tables import JOB_KEY
 from dagster_project.lib.restart_policy import (
     Decision,
@@ -22,7 +22,7 @@ from dagster_project.resources.worker_outcome import WorkerServiceError
 from dagster_project.resources.worker_service import WorkerService
 
 OBSERVATION_SECONDS = 1.5  # of the two that an evaluation may take: a sensor that waits holds up all others
-WORKER_JOBS = (bronze_worker_start.name, bronze_worker_stop.name, bronze_worker_restart.name)
+WORKER_JOBS = (worker.bronze_worker_start.name, worker.bronze_worker_stop.name, worker.bronze_worker_restart.name)
 UNDER_WAY = [
     dg.DagsterRunStatus.QUEUED,
     dg.DagsterRunStatus.NOT_STARTED,
@@ -40,7 +40,7 @@ bronze_rolling_job = dg.define_asset_job(
 
 
 @dg.sensor(
-    jobs=[bronze_worker_restart, bronze_rolling_job],
+    jobs=[worker.bronze_worker_restart, bronze_rolling_job],
     minimum_interval_seconds=30,
     default_status=dg.DefaultSensorStatus.RUNNING,
 )
@@ -90,7 +90,7 @@ def _about_run(run: LastRun | None, state: State, now_ms: int, limits: Limits) -
 def _worker_request(decision: Decision) -> dg.RunRequest:
     return dg.RunRequest(
         run_key=decision.key,
-        job_name=bronze_worker_restart.name,
+        job_name=worker.bronze_worker_restart.name,
         run_config={"ops": {"restart_worker": {"config": {"only_if_wanted": True}}}},
         tags={"streamify/restart_reason": decision.reason},
     )
