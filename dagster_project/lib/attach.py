@@ -89,7 +89,7 @@ def wait_until_caught_up(
         before = ask_worker(environ, SECONDS_FOR_ANSWERS)
         tables = ask_tables(environ, SECONDS_FOR_TABLES)
         missing = _missing(tables, topics)
-        say(f"waiting for {sum(_open_records(tables, topics).values())} records in {len(missing)} topics")
+        say(f"{sum(_open_records(tables, topics).values())} records are not in the tables yet")
         caught_up = all(_wait(environ, topic, ends, deadline, patience, say) for topic, ends in missing.items())
         return Attached(before, ask_worker(environ, SECONDS_FOR_ANSWERS), caught_up, time.monotonic() - began)
     except WorkerUnreachableError as error:
