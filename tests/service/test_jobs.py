@@ -11,23 +11,24 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from dagster_project.definitions import defs
 from dagster_project.defs.worker import bronze_worker_restart, bronze_worker_start, bronze_worker_status, bronze_worker_stop
 from dagster_project.lib.worker_status import ask_worker
 from dagster_project.resources.worker_service import WorkerService
 from tests.service.conftest import FakeService
 from tests.service.endpoint import STATUS, TABLES, Endpoint
 
-START_SECONDS = 60
-
 
 @pytest.fixture
 def run(instance: dg.DagsterInstance) -> Callable[..., dg.ExecuteInProcessResult]:
     """`run(job, op config)`: executes a job."""
 
-    def execute(job: dg.JobDefinition, stop_seconds: float = 30, **config: object) -> dg.ExecuteInProcessResult:
+    def execute(
+        job: dg.JobDefinition, start_seconds: float = 60, stop_seconds: float = 30, **config: object
+    ) -> dg.ExecuteInProcessResult:
         [node] = job.graph.node_dict
         return job.execute_in_process(
-            resources={"worker_service": WorkerService(start_seconds=START_SECONDS, stop_seconds=stop_seconds)},
+            resources={"worker_service": WorkerService(start_seconds=start_seconds, stop_seconds=stop_seconds)},
             run_config={"ops": {node: {"config": config}}} if config else {},
             instance=instance,
             raise_on_error=False,
@@ -47,6 +48,17 @@ def failure(result: dg.ExecuteInProcessResult) -> str:
     [event] = [event for event in result.all_events if event.is_step_failure]
     data = event.step_failure_data.user_failure_data
     return data.description if data else event.step_failure_data.error.to_string()
+
+
+def test_the_code_location_offers_the_jobs_and_the_sensor(clean_environment: pytest.MonkeyPatch) -> None:
+    loaded = defs()
+
+    jobs = {"bronze_worker_start", "bronze_worker_stop", "bronze_worker_restart", "bronze_worker_status", "bronze_rolling_job"}
+    offered = [job.name for job in loaded.jobs or []]
+    assert jobs <= set(offered)
+    assert len(offered) == len(set(offered))
+    assert all(loaded.resolve_job_def(name).description for name in jobs)
+    assert "bronze_restart_sensor" in [sensor.name for sensor in loaded.sensors or []]
 
 
 def test_start_status_stop(service: FakeService, run, instance, process_is_gone) -> None:
@@ -91,11 +103,10 @@ def test_a_worker_that_ends_at_once_fails_the_start_with_the_end_of_its_log(serv
     assert (status["process"], status["exit_code"]) == ("ended", 3)
 
 
-def test_one_that_does_not_get_ready_is_told_and_goes_on_trying(service: FakeService, run, process_is_gone, monkeypatch) -> None:
+def test_one_that_does_not_get_ready_is_told_and_goes_on_trying(service: FakeService, run, process_is_gone) -> None:
     service.behaves(ready=False)
-    monkeypatch.setattr("tests.service.test_jobs.START_SECONDS", 3)
 
-    result = run(bronze_worker_start)
+    result = run(bronze_worker_start, start_seconds=3)
 
     assert "was not ready after 3 s; it goes on trying" in failure(result)
     if service.starts:  # the machine may have been too slow to get that far
@@ -254,10 +265,9 @@ def test_without_a_command_the_worker_is_asked_to_stop_and_a_start_says_what_is_
 )
 def test_a_command_that_fails_or_starts_nothing_is_told(managed, run, monkeypatch, script: str, words: str) -> None:
     monkeypatch.setenv("STREAMIFY_WORKER_URL", "http://127.0.0.1:1")
-    monkeypatch.setattr("tests.service.test_jobs.START_SECONDS", 1)
     managed("start", script)
 
-    assert words in failure(run(bronze_worker_start))
+    assert words in failure(run(bronze_worker_start, start_seconds=1))
 
 
 def test_an_unknown_mode_is_refused(service: FakeService, run, monkeypatch) -> None:

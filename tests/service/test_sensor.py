@@ -75,6 +75,17 @@ def test_while_a_job_for_the_worker_is_under_way_nothing_else_is_asked_for(servi
     assert "worker: `bronze_worker_restart` is under way" in reason(evaluate())
 
 
+def test_a_dead_worker_waits_for_a_run_that_may_hold_the_tables(service: FakeService, instance, evaluate) -> None:
+    execute(instance, bronze_worker_start)
+    os.kill(service.pid, signal.SIGKILL)
+    run = started_run(instance)
+
+    assert f"worker: run {run.run_id[:8]} of `bronze_streaming_job` is under way" in reason(evaluate())
+
+    instance.report_run_failed(run)
+    assert [request.job_name for request in evaluate().run_requests or []][:1] == [bronze_worker_restart.name]
+
+
 def test_a_worker_stopped_on_purpose_or_with_code_3_is_left_alone(service: FakeService, instance, evaluate, wait_until) -> None:
     assert "no worker was started from here" in reason(evaluate())
 
@@ -129,6 +140,13 @@ def test_an_evaluation_asks_within_its_two_seconds_and_gives_up_on_a_worker_that
 
     assert len(timeouts) == 2
     assert sum(timeouts) <= 1.5
+
+
+def started_run(instance: dg.DagsterInstance) -> dg.DagsterRun:
+    """A rolling run that is under way."""
+    loaded = dg.Definitions(assets=[bronze_streaming_job], jobs=[bronze_rolling_job], resources=RESOURCES)
+    job = loaded.resolve_job_def(bronze_rolling_job.name)
+    return instance.create_run_for_job(job, tags={"streamify/rolling": "true"}, status=dg.DagsterRunStatus.STARTED)
 
 
 @pytest.fixture
@@ -214,10 +232,7 @@ def test_a_failure_before_the_worker_ran_needs_a_person(failed_run, evaluate, mo
 def test_a_run_whose_process_vanished_is_run_again(evaluate, instance, clean_environment, tmp_path) -> None:
     clean_environment.setenv("STREAMIFY_HOME", str(tmp_path))
     clean_environment.setenv("STREAMIFY_WORKER_URL", "http://127.0.0.1:1")
-    job = dg.Definitions(assets=[bronze_streaming_job], jobs=[bronze_rolling_job], resources=RESOURCES).resolve_job_def(
-        bronze_rolling_job.name
-    )
-    run = instance.create_run_for_job(job, tags={"streamify/rolling": "true"}, status=dg.DagsterRunStatus.STARTED)
+    run = started_run(instance)
     instance.report_run_failed(run)
 
     [request] = evaluate().run_requests

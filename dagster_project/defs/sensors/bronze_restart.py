@@ -56,12 +56,12 @@ def bronze_restart_sensor(context: dg.SensorEvaluationContext, worker_service: W
     (6) come within an hour. Why nothing is done stands in the tick's skip reason.
     """
     state, now_ms = load_state(context.cursor), round(time.time() * 1000)
+    run = last_run(context.instance)
     try:
         limits = limits_from(os.environ)
-        about_worker = _about_worker(context.instance, worker_service, state, now_ms, limits)
+        about_worker = _about_worker(context.instance, worker_service, run, state, now_ms, limits)
     except (ValueError, WorkerServiceError) as error:
         return dg.SensorResult(skip_reason=str(error), cursor=context.cursor)
-    run = last_run(context.instance)
     about_run = _about_run(run, about_worker.state, now_ms, limits)
     requests = [_worker_request(about_worker)] if about_worker.restart else []
     if run is not None and about_run.restart:
@@ -74,10 +74,15 @@ def bronze_restart_sensor(context: dg.SensorEvaluationContext, worker_service: W
     )
 
 
-def _about_worker(instance: dg.DagsterInstance, service: WorkerService, state: State, now_ms: int, limits: Limits) -> Decision:
+def _about_worker(
+    instance: dg.DagsterInstance, service: WorkerService, run: LastRun | None, state: State, now_ms: int, limits: Limits
+) -> Decision:
     for name in WORKER_JOBS:
         if instance.get_run_records(dg.RunsFilter(job_name=name, statuses=UNDER_WAY), limit=1):
             return Decision(state, False, f"`{name}` is under way")
+    if run is not None and not run.is_over:
+        # It may have a worker of its own, which holds the tables: ours would end with exit code 3, and stay down.
+        return Decision(state, False, f"run {run.run_id[:8]} of `{NODE}` is under way; after it")
     return decide(state, now_ms, service.observe(OBSERVATION_SECONDS), limits)
 
 
