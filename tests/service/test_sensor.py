@@ -75,7 +75,7 @@ def test_while_a_job_for_the_worker_is_under_way_nothing_else_is_asked_for(servi
     assert "worker: `bronze_worker_restart` is under way" in reason(evaluate())
 
 
-def test_a_dead_worker_waits_for_a_run_that_may_hold_the_tables(service: FakeService, instance, evaluate) -> None:
+def test_a_dead_worker_waits_for_a_run_that_may_hold_the_tables(service: FakeService, instance, evaluate, wait_until) -> None:
     execute(instance, bronze_worker_start)
     os.kill(service.pid, signal.SIGKILL)
     run = started_run(instance)
@@ -83,7 +83,11 @@ def test_a_dead_worker_waits_for_a_run_that_may_hold_the_tables(service: FakeSer
     assert f"worker: run {run.run_id[:8]} of `bronze_streaming_job` is under way" in reason(evaluate())
 
     instance.report_run_failed(run)
-    assert [request.job_name for request in evaluate().run_requests or []][:1] == [bronze_worker_restart.name]
+    wait_until(lambda: evaluate().run_requests, "the death to be seen")
+    asked = evaluate()
+    assert [request.job_name for request in asked.run_requests or []] == [bronze_worker_restart.name], "the run comes after it"
+    execute(instance, bronze_worker_restart)
+    assert [request.job_name for request in evaluate(asked.cursor).run_requests or []] == [bronze_rolling_job.name]
 
 
 def test_a_worker_stopped_on_purpose_or_with_code_3_is_left_alone(service: FakeService, instance, evaluate, wait_until) -> None:

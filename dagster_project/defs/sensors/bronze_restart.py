@@ -56,13 +56,16 @@ def bronze_restart_sensor(context: dg.SensorEvaluationContext, worker_service: W
     (6) come within an hour. Why nothing is done stands in the tick's skip reason.
     """
     state, now_ms = load_state(context.cursor), round(time.time() * 1000)
-    run = last_run(context.instance)
+    run, busy = last_run(context.instance), _worker_job_under_way(context.instance)
     try:
         limits = limits_from(os.environ)
-        about_worker = _about_worker(context.instance, worker_service, run, state, now_ms, limits)
+        about_worker = _about_worker(worker_service, busy, run, state, now_ms, limits)
     except (ValueError, WorkerServiceError) as error:
         return dg.SensorResult(skip_reason=str(error), cursor=context.cursor)
-    about_run = _about_run(run, about_worker.state, now_ms, limits)
+    if about_worker.restart or busy is not None:
+        about_run = Decision(about_worker.state, False, "after the worker, which may make them wait for it")
+    else:
+        about_run = _about_run(run, about_worker.state, now_ms, limits)
     requests = [_worker_request(about_worker)] if about_worker.restart else []
     if run is not None and about_run.restart:
         requests.append(_run_request(run, about_run))
@@ -74,12 +77,16 @@ def bronze_restart_sensor(context: dg.SensorEvaluationContext, worker_service: W
     )
 
 
+def _worker_job_under_way(instance: dg.DagsterInstance) -> str | None:
+    filters = (dg.RunsFilter(job_name=name, statuses=UNDER_WAY) for name in WORKER_JOBS)
+    return next((records[0].dagster_run.job_name for one in filters if (records := instance.get_run_records(one, limit=1))), None)
+
+
 def _about_worker(
-    instance: dg.DagsterInstance, service: WorkerService, run: LastRun | None, state: State, now_ms: int, limits: Limits
+    service: WorkerService, busy: str | None, run: LastRun | None, state: State, now_ms: int, limits: Limits
 ) -> Decision:
-    for name in WORKER_JOBS:
-        if instance.get_run_records(dg.RunsFilter(job_name=name, statuses=UNDER_WAY), limit=1):
-            return Decision(state, False, f"`{name}` is under way")
+    if busy is not None:
+        return Decision(state, False, f"`{busy}` is under way")
     if run is not None and not run.is_over:
         # It may have a worker of its own, which holds the tables: ours would end with exit code 3, and stay down.
         return Decision(state, False, f"run {run.run_id[:8]} of `{NODE}` is under way; after it")
