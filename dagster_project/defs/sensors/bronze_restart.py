@@ -66,15 +66,14 @@ def bronze_restart_sensor(context: dg.SensorEvaluationContext, worker_service: W
         about_run = Decision(about_worker.state, False, "after the worker, which may make them wait for it")
     else:
         about_run = _about_run(run, about_worker.state, now_ms, limits)
-    requests = [_worker_request(about_worker)] if about_worker.restart else []
-    if run is not None and about_run.restart:
-        requests.append(_run_request(run, about_run))
     reasons = f"worker: {about_worker.reason}. Runs: {about_run.reason}"
     context.log.info(reasons)
     cursor = dump_state(about_run.state)
-    return (
-        dg.SensorResult(run_requests=requests, cursor=cursor) if requests else dg.SensorResult(skip_reason=reasons, cursor=cursor)
-    )
+    if about_worker.restart:
+        return dg.SensorResult(run_requests=[_worker_request(about_worker)], cursor=cursor)
+    if run is not None and about_run.restart:
+        return dg.SensorResult(run_requests=[_run_request(run, about_run)], cursor=cursor)
+    return dg.SensorResult(skip_reason=reasons, cursor=cursor)
 
 
 def _worker_job_under_way(instance: dg.DagsterInstance) -> str | None:
