@@ -51,6 +51,8 @@ def kafka_equals_table(look: Look, contract: Contract, servers: Servers) -> Verd
     repeated = sum(row["repeated"] for row in counted)
     held = sum(row["next_at"] - row["begin_at"] for row in counted)
     rows, letters = (sum(row[name] for row in counted) for name in ("num_rows", "letters"))
+    shown = [_shown(row, missing[row["partition"]]) for row in counted if missing[row["partition"]] or row["repeated"]]
+    odd = shown if lost + repeated else []
     return Verdict(
         passed=lost == 0 and repeated == 0,
         text=f"of {held:,} offsets that Kafka holds, {rows:,} are rows and {letters:,} dead letters; {lost:,} are missing, "
@@ -66,9 +68,7 @@ def kafka_equals_table(look: Look, contract: Contract, servers: Servers) -> Verd
             "skipped_by_broker": skipped,
             "in_gaps": sum(explained.values()),
         },
-        offending=[_shown(row, missing[row["partition"]]) for row in counted if missing[row["partition"]] or row["repeated"]][
-            :NUM_SHOWN
-        ],
+        offending=odd[:NUM_SHOWN],
         # What the broker passed over stood in snapshots that have expired.
         is_warning=repeated == 0 and not history.is_complete,
     )

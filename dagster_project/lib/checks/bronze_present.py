@@ -148,5 +148,5 @@ def schema_equals_contract(look: Look, contract: Contract) -> Verdict:
         text=f"{len(wrong)} columns are missing or of another type, {len(odd)} are additional or may be null in the table alone",
         metadata={"value": len(wrong) + len(odd), "limit": 0, "columns": len(contract.columns)},
         offending=[*wrong, *odd][:NUM_SHOWN],
-        is_warning=not wrong,
+        is_warning=bool(odd) and not wrong,
     )
