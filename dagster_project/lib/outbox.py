@@ -68,6 +68,7 @@ def deliver(
     log: Log,
     deadline: Deadline,
     background: Background = BACKGROUND,
+    name: str | None = None,
 ) -> Sequence[Undelivered]:
     """Tells of alerts, in one message per notifier, and tries again what waits; returns what waits now.
 
@@ -78,13 +79,14 @@ def deliver(
         log: log of the tick.
         deadline: how long the tick may take.
         background: where deliveries go on that take longer.
+        name: what makes the message one of its own, if its text does not.
     """
     notifiers, problems = notifiers_of(environ, log)
     if alerts:
         for problem in problems:
             log.error("an alert cannot be sent everywhere: %s", problem)
     by_name = {notifier.name: notifier for notifier in notifiers}
-    new = _addressed(message_of(alerts), notifiers) if alerts else []
+    new = addressed(message_of(alerts), [one.name for one in notifiers], name) if alerts else []
     known = {one.id for one in waiting}
     under_way = []
     for one in [*waiting, *(one for one in new if one.id not in known)]:
@@ -97,9 +99,10 @@ def deliver(
     return left[-MAX_WAITING:]
 
 
-def _addressed(message: Message, notifiers: Sequence[Notifier]) -> list[Undelivered]:
-    digest = hashlib.sha256(f"{message.subject}\n{message.text}".encode()).hexdigest()[:12]
-    return [Undelivered(f"{one.name}-{digest}", one.name, message.subject, message.text) for one in notifiers]
+def addressed(message: Message, notifiers: Sequence[str], name: str | None = None, attempts: int = 0) -> list[Undelivered]:
+    """Returns a message for each notifier; the same name, or else text, is the same message."""
+    name = name or hashlib.sha256(f"{message.subject}\n{message.text}".encode()).hexdigest()[:12]
+    return [Undelivered(f"{one}-{name}", one, message.subject, message.text, attempts) for one in notifiers]
 
 
 def _begin(one: Undelivered, notifier: Notifier, background: Background) -> None:

@@ -193,15 +193,21 @@ def test_a_mail_server_that_is_away_does_not_keep_the_webhook_from_being_told(in
     assert instance.get_run_by_id(run.run_id).tags[NOTIFIERS_TAG] == "e-mail"
 
 
-def test_a_webhook_that_hangs_holds_no_tick(instance, webhook, runs_tick):
+def test_a_webhook_that_hangs_holds_no_tick_and_gets_the_message_once(instance, webhook, runs_tick, data_tick):
     webhook.lets_go.clear()
-    fail_assets(instance)
+    runs = [fail_assets(instance) for _ in range(2)]
     before = time.monotonic()
 
     runs_tick()
 
     assert time.monotonic() - before < 15, "two seconds on a machine with time for it; never the sixty of the server"
+    assert instance.get_run_by_id(runs[1].run_id).tags[UNDELIVERED_TAG] == WAITS
     webhook.lets_go.set()
+    cursor = data_tick().cursor
+    for _ in range(2):
+        cursor = data_tick(cursor).cursor
+    assert sorted(run.run_id in text for run in runs for text in webhook.texts) == [False, False, True, True]
+    assert Memory.from_json(cursor).waiting == []
 
 
 def test_a_check_that_fails_is_told_once_and_when_it_passes_again(instance, webhook, data_tick):

@@ -17,6 +17,15 @@ QUARTER = datetime(2026, 2, 23, 12, 15, tzinfo=UTC)
 
 
 @pytest.fixture
+def instance(tmp_path):
+    """An instance that has a folder: contexts of schedules take no other."""
+    folder = tmp_path / "instance"
+    folder.mkdir()
+    with dg.DagsterInstance.local_temp(str(folder)) as instance:
+        yield instance
+
+
+@pytest.fixture
 def nobody_listens(clean_environment, tmp_path):
     clean_environment.setenv("STREAMIFY_HOME", str(tmp_path))
     clean_environment.setenv("STREAMIFY_WORKER_URL", "http://127.0.0.1:1")

@@ -8,8 +8,8 @@ import dagster as dg
 from dagster_project.lib.alerts import decide, message_of
 from dagster_project.lib.checks.limits import limit
 from dagster_project.lib.data_alerts import failed_checks, stale_assets
-from dagster_project.lib.outbox import Memory, Undelivered, deliver
-from dagster_project.lib.patience import Deadline
+from dagster_project.lib.outbox import Memory, Undelivered, addressed, deliver
+from dagster_project.lib.patience import TICK_SECONDS, Deadline
 from dagster_project.lib.run_alerts import (
     NOTIFIERS_TAG,
     TAKEN_OVER,
@@ -22,7 +22,9 @@ from dagster_project.lib.run_alerts import (
 
 #: Undelivered alerts of failed runs that one tick takes over.
 MAX_RUNS = 20
-FAILED = dg.DagsterEventType.STEP_FAILURE
+FAILED = {dg.DagsterEventType.STEP_FAILURE, dg.DagsterEventType.RUN_FAILURE}
+#: As many as Dagster looks at in one tick.
+RUNS_PER_TICK = 5
 
 
 @dg.run_failure_sensor(
@@ -39,7 +41,9 @@ def alert_on_failed_runs(context: dg.RunFailureSensorContext) -> None:
     record = context.instance.get_run_record_by_id(run.run_id)
     reason = reason_of(context.get_step_failure_events(), context.failure_event.message)
     alert = failed_run_alert(run, reason, record.end_time if record else None, os.environ)
-    if waiting := deliver([alert], [], os.environ, context.log, Deadline()):
+    # Dagster calls this for each run of a tick. What takes longer goes on, and the other sensor looks whether it got there.
+    deadline = Deadline(TICK_SECONDS / RUNS_PER_TICK)
+    if waiting := deliver([alert], [], os.environ, context.log, deadline, name=run.run_id):
         context.instance.add_run_tags(run.run_id, undelivered_tags(waiting))
 
 
@@ -77,8 +81,10 @@ def alert_on_bad_data(context: dg.SensorEvaluationContext) -> dg.SensorResult:
 def _of_run(instance: dg.DagsterInstance, record: dg.RunRecord) -> list[Undelivered]:
     """Returns what was not delivered when a run failed; that attempt counts."""
     run = record.dagster_run
-    events = [found.event_log_entry.dagster_event for found in instance.get_records_for_run(run.run_id, of_type=FAILED).records]
-    reason = reason_of([event for event in events if event], None)
+    found = [one.event_log_entry.dagster_event for one in instance.get_records_for_run(run.run_id, of_type=FAILED).records]
+    events = [event for event in found if event]
+    of_run = next((event.message for event in events if event.is_run_failure), None)
+    reason = reason_of([event for event in events if event.is_step_failure], of_run)
     message = message_of([failed_run_alert(run, reason, record.end_time, os.environ)])
     notifiers = [name for name in run.tags.get(NOTIFIERS_TAG, "").split(",") if name]
-    return [Undelivered(f"{name}-{run.run_id}", name, message.subject, message.text, attempts=1) for name in notifiers]
+    return addressed(message, notifiers, run.run_id, attempts=1)
