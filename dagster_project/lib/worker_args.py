@@ -28,9 +28,26 @@ class ResumeFrom(StrEnum):
     PROPERTY = "property"
 
 
+class AlwaysOn(StrEnum):
+    """What a run does about the always-on worker, which writes the same tables."""
+
+    AUTO = "auto"
+    OWN = "own"
+    ATTACH = "attach"
+    STOP = "stop"
+    RESTART = "restart"
+
+
 class StreamRunConfig(dg.Config):
     """Config of one bounded run of the stream worker; what is not set here follows the environment, then the defaults."""
 
+    worker: AlwaysOn = Field(
+        AlwaysOn.AUTO,
+        description="What to do about the always-on worker. `AUTO`: if it runs, wait until it has stored what is in the topics "
+        "now, else start a worker for this run. `OWN`: start a worker for this run in any case; fails if another one holds the "
+        "tables. `ATTACH`: wait for the always-on worker; fails if it does not run. `STOP`: stop it, then as `OWN`; it stays "
+        "stopped. `RESTART`: restart it (or start it), then as `ATTACH`.",
+    )
     until: Until = Field(
         Until.CAUGHT_UP,
         description="`caught-up`: end when everything found in the topics at the start is committed. `never`: run until "
@@ -47,6 +64,19 @@ class StreamRunConfig(dg.Config):
     )
     resume_from: ResumeFrom | None = Field(None, description="Which offsets hold for a rolled-back table.")
     extra_args: list[str] = Field([], description="Further arguments for `streamify-stream`; see its `--help`.")
+
+
+def needs_own_worker(config: StreamRunConfig) -> Sequence[str]:
+    """Returns the names of what `config` sets that a worker which runs already cannot be told."""
+    asked = {
+        "until": config.until is Until.NEVER,
+        "on_gap": config.on_gap is not None,
+        "on_skip": config.on_skip is not None,
+        "adopt_new_topic": config.adopt_new_topic,
+        "resume_from": config.resume_from is not None,
+        "extra_args": bool(config.extra_args),
+    }
+    return [name for name, is_set in asked.items() if is_set]
 
 
 def worker_args(config: StreamRunConfig) -> Sequence[str]:

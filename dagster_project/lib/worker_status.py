@@ -61,7 +61,7 @@ class WorkerTable:
 
 @dataclass(frozen=True)
 class WorkerStatus:
-    """A running worker. `dagster_run_id` is set in a worker that belongs to a run; `failure` says why it cannot do its work."""
+    """A running worker. `dagster_run_id`: of the run it belongs to; `failure`: why it cannot work; lag is null while unknown."""
 
     version: str
     writer_id: str
@@ -71,7 +71,7 @@ class WorkerStatus:
     dagster_run_id: str | None
     ready: bool
     failure: str | None
-    lag_records: int
+    lag_records: int | None
     lag_seconds: float | None
     headroom_seconds: float | None
     tables: tuple[WorkerTable, ...]

@@ -9,7 +9,9 @@ import pytest
 
 from dagster_project.definitions import defs
 from dagster_project.resources.stream_worker import StreamWorker
+from dagster_project.resources.worker_service import WorkerService
 
+NOBODY = "http://127.0.0.1:1"  # no service listens there
 JOB_KEY = dg.AssetKey("bronze_streaming_job")
 
 
@@ -48,13 +50,14 @@ def bronze(clean_environment, fake_worker, instance, tmp_path: Path) -> Callable
     """`bronze(step, …, exits_with=0, config={})`: materializes bronze_streaming_job with a worker that does these steps."""
     clean_environment.setenv("STREAMIFY_HOME", str(tmp_path / "home"))
     clean_environment.setenv("STREAMIFY_BIN_DIR", str(fake_worker.install("streamify-stream")))
+    clean_environment.setenv("STREAMIFY_WORKER_URL", NOBODY)
 
     def run(*steps: tuple[str, object], exits_with: int = 0, config: dict[str, object] | None = None) -> Outcome:
         fake_worker.does(*steps, exits_with=exits_with)
         [asset] = [asset for asset in defs().assets if isinstance(asset, dg.AssetsDefinition) and JOB_KEY in asset.keys]
         result = dg.materialize(
             [asset],
-            resources={"stream_worker": StreamWorker(seconds_per_stop_step=1)},
+            resources={"stream_worker": StreamWorker(seconds_per_stop_step=1), "worker_service": WorkerService()},
             run_config={"ops": {"bronze_streaming_job": {"config": config or {}}}},
             instance=instance,
             raise_on_error=False,

@@ -13,6 +13,7 @@ from dagster_project.defs.assets.bronze import bronze_streaming_job
 from dagster_project.lib.contracts import DEAD_LETTER_COLUMNS, DEAD_LETTER_TABLE, Column, load_contracts
 from dagster_project.lib.paths import contracts_folder, find_binary
 from dagster_project.resources.stream_worker import StreamWorker
+from dagster_project.resources.worker_service import WorkerService
 from tests.integration.conftest import SECONDS, TOPIC, Pipeline, event, send
 from tools.prove.feed import TOPICS
 from tools.prove.tables import open_catalog
@@ -36,6 +37,7 @@ def binaries(clean_environment: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     """Where the worker is, without anything else of the developer's shell."""
     folder = find_binary("streamify-stream", os.environ).parent
     clean_environment.setenv("STREAMIFY_BIN_DIR", str(folder))
+    clean_environment.setenv("STREAMIFY_WORKER_URL", "http://127.0.0.1:1")  # no always-on worker listens there
     return clean_environment
 
 
@@ -48,7 +50,7 @@ def materialize(
     with dg.DagsterInstance.ephemeral() as instance:
         result = dg.materialize(
             [bronze_streaming_job],
-            resources={"stream_worker": StreamWorker()},
+            resources={"stream_worker": StreamWorker(), "worker_service": WorkerService()},
             instance=instance,
             run_config={"ops": {"bronze_streaming_job": {"config": config}}},
         )
