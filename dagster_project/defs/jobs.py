@@ -13,6 +13,7 @@ from dagster_project.lib.bronze_news import run_in_progress
 from dagster_project.lib.bronze_tables import JOB_KEY
 from dagster_project.lib.care_jobs import GROUP as CARE_GROUP
 from dagster_project.lib.patience import TICK_SECONDS
+from dagster_project.lib.rolling_runs import NODE, ROLLING_TAG
 from dagster_project.lib.silver_tables import GROUP as SILVER_GROUP
 from dagster_project.lib.silver_tables import REBUILD_KEY
 from dagster_project.lib.worker_http import WorkerUnreachableError
@@ -27,8 +28,9 @@ MAX_ROUND_SECONDS = (ROUND_MINUTES + 5) * 60
 bronze_rolling_job = dg.define_asset_job(
     "bronze_rolling_job",
     selection=dg.AssetSelection.assets(bronze_streaming_job).without_checks(),
-    description="A run of the stream worker: catches up and ends, or takes in what comes for a while, by its config.",
-    tags={"dagster/max_runtime": str(MAX_ROUND_SECONDS)},
+    tags={ROLLING_TAG: "true"},
+    description="One bounded run of the stream worker: `bronze_rolling_schedule` launches it in rounds, and the restart sensor "
+    "in the place of one that failed. As its config says it catches up and ends, or takes in what comes for a while.",
 )
 
 silver_batch_job = dg.define_asset_job(
@@ -66,7 +68,7 @@ def bronze_rolling_schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequ
     try:
         worker = ask_worker(os.environ, TICK_SECONDS)
     except WorkerUnreachableError:
-        return dg.RunRequest(run_config={"ops": {JOB_KEY.to_python_identifier(): {"config": ROUND}}})
+        return dg.RunRequest(run_config={"ops": {NODE: {"config": ROUND}}}, tags={"dagster/max_runtime": str(MAX_ROUND_SECONDS)})
     return dg.SkipReason(f"the always-on worker (process {worker.pid} on {worker.host}) takes in events")
 
 

@@ -43,7 +43,7 @@ def test_a_round_begins_where_nothing_takes_in_events(nobody_listens, instance):
     assert request.run_config == {"ops": {"bronze_streaming_job": {"config": config}}}
     job = defs().resolve_job_def("bronze_rolling_job")
     assert dg.validate_run_config(job, request.run_config)
-    assert job.tags["dagster/max_runtime"] == "1200"
+    assert request.tags["dagster/max_runtime"] == "1200"
 
 
 @pytest.mark.parametrize(
