@@ -1,10 +1,10 @@
 """The bronze tables as Dagster sees them: specs from contracts. Their events are made in `commit_events.py`."""
 
 from collections.abc import Iterable, Sequence
-from datetime import timedelta
 
 import dagster as dg
 
+from dagster_project.lib.checks.limits import freshness_policy
 from dagster_project.lib.contracts import DEAD_LETTER_COLUMNS, DEAD_LETTER_TABLE, Column, Contract, load_contracts
 from dagster_project.lib.lake import Environ
 from dagster_project.lib.paths import contracts_folder
@@ -12,8 +12,6 @@ from dagster_project.lib.paths import contracts_folder
 JOB_KEY = dg.AssetKey("bronze_streaming_job")
 GROUP = "bronze"
 OWNERS = ["team:data"]
-# The stream's freshness goal is seconds; a table that got nothing for a quarter of an hour means that something stands still.
-FRESHNESS = dg.FreshnessPolicy.time_window(warn_window=timedelta(minutes=5), fail_window=timedelta(minutes=15))
 
 
 def table_specs(contracts: Sequence[Contract], catalog: str, namespace: str) -> list[dg.AssetSpec]:
@@ -57,7 +55,7 @@ def _table_spec(contract: Contract, full_name: str) -> dg.AssetSpec:
         kinds={"iceberg", "kafka"},
         owners=OWNERS,
         tags={"layer": "bronze", "topic": contract.topic},
-        freshness_policy=FRESHNESS,
+        freshness_policy=freshness_policy(contract.table),
         metadata={**static_metadata(full_name, contract.columns), "contract_version": contract.version},
     )
 

@@ -12,6 +12,7 @@ from pyiceberg.catalog.sql import SqlCatalog
 from pyiceberg.schema import Schema
 from pyiceberg.table import Table
 from pyiceberg.types import (
+    BinaryType,
     BooleanType,
     DateType,
     DoubleType,
@@ -39,6 +40,7 @@ TYPES: Mapping[str, IcebergType] = {
     "long": LongType(),
     "double": DoubleType(),
     "boolean": BooleanType(),
+    "binary": BinaryType(),
     "date": DateType(),
     "timestamptz": TimestamptzType(),
     "list<long>": ListType(1001, LongType(), element_required=True),
@@ -70,12 +72,19 @@ class Lake:
         """A table as it stands."""
         return self.catalog.load_table(f"streamify.{name}")
 
-    def write(self, name: str, columns: Iterable[Column], rows: Sequence[Mapping[str, object]]) -> Table:
-        """Appends rows, and makes the table if there is none."""
+    def write(
+        self,
+        name: str,
+        columns: Iterable[Column],
+        rows: Sequence[Mapping[str, object]],
+        summary: Mapping[str, str] | None = None,
+    ) -> Table:
+        """Appends rows, with these entries in the snapshot's summary, and makes the table if there is none."""
         types = [(number, column, TYPES[column.type]) for number, column in enumerate(columns, start=1)]
         fields = [NestedField(number, column.name, of, required=not column.nullable) for number, column, of in types]
         table = self.catalog.create_table_if_not_exists(f"streamify.{name}", Schema(*fields))
-        table.append(pa.Table.from_pylist([dict(row) for row in rows], schema=table.schema().as_arrow()))
+        made = pa.Table.from_pylist([dict(row) for row in rows], schema=table.schema().as_arrow())
+        table.append(made, snapshot_properties=dict(summary or {}))
         return table
 
     def event(self, topic: str, ms: int = NOON, user: int | None = 1, session: int = 1, item: int = 0, **more: object) -> dict:
@@ -93,7 +102,7 @@ class Lake:
         contract = self.contracts[topic]
         return self.write(contract.silver.table, silver_columns(contract), rows)
 
-    def bronze(self, topic: str, rows: Sequence[Mapping[str, object]]) -> Table:
+    def bronze(self, topic: str, rows: Sequence[Mapping[str, object]], summary: Mapping[str, str] | None = None) -> Table:
         """Appends to a bronze table what such rows of silver come from."""
         contract = self.contracts[topic]
         times = {"ts": NOON, "registration": NOON, "_run_id": "r"}
@@ -102,7 +111,7 @@ class Lake:
             of_silver = {column.name: row.get(snake_case(column.name), row.get(column.name)) for column in contract.columns}
             zeros = {c.name: ZERO.get(c.type, row["event_ts"]) for c in contract.columns if of_silver[c.name] is None}
             made.append(of_silver | {name: zeros[name] for name in zeros} | {k: v for k, v in times.items() if k in of_silver})
-        return self.write(contract.table, contract.columns, made)
+        return self.write(contract.table, contract.columns, made, summary)
 
     def consumed(self, topic: str, below: int) -> None:
         """Says in the silver table's state that bronze was read up to an offset of partition 0."""

@@ -83,12 +83,12 @@ def test_jobs_hold_what_they_say_and_their_schedules_are_off(loaded):
 
     assert selected == {"silver_batch_job": SILVER, "maintenance_job": GROUPS["maintenance"]}
     schedules = {schedule.name: schedule for schedule in loaded.schedules}
-    assert {name: schedule.default_status.value for name, schedule in schedules.items()} == {
-        "silver_schedule": "STOPPED",
-        "maintenance_schedule": "STOPPED",
-    }
+    assert {schedule.default_status.value for schedule in schedules.values()} == {"STOPPED"}
     assert {name: schedule.job_name for name, schedule in schedules.items()} == {
+        "bronze_checks_schedule": "bronze_checks_job",
+        "bronze_rolling_schedule": "bronze_rolling_job",
         "silver_schedule": "silver_batch_job",
+        "gold_schedule": "gold_batch_job",
         "maintenance_schedule": "maintenance_job",
     }
 

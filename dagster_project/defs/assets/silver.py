@@ -18,6 +18,7 @@ from dagster_project.lib.batch_jobs import (
 )
 from dagster_project.lib.batch_reports import days_of, metadata_of, metadata_of_all
 from dagster_project.lib.bronze_tables import JOB_KEY, OWNERS
+from dagster_project.lib.checks.limits import freshness_policy
 from dagster_project.lib.contracts import Contract, load_contracts
 from dagster_project.lib.lake import figures_of, full_name, load_table
 from dagster_project.lib.paths import contracts_folder
@@ -65,6 +66,7 @@ def _silver_asset(contract: Contract, contracts: Sequence[Contract]) -> dg.Asset
         tags={**TAGS, "topic": contract.topic},
         metadata=silver_metadata(contract, full_name(os.environ, table)),
         pool=POOL,
+        freshness_policy=freshness_policy(table),
         code_version=version("streamify"),
     )
     def silver_table(
@@ -88,6 +90,7 @@ def _sessions_assets(contracts: Sequence[Contract]) -> Sequence[dg.AssetsDefinit
         tags=TAGS,
         metadata=sessions_metadata(full_name(os.environ, SESSIONS_TABLE)),
         pool=POOL,
+        freshness_policy=freshness_policy(SESSIONS_TABLE),
         code_version=version("streamify"),
     )
     def sessions(

@@ -6,7 +6,7 @@ import time
 import dagster as dg
 
 from dagster_project.defs import worker  # not its jobs: those would be found in this module once more
-from dagster_project.lib.bronze_tables import JOB_KEY
+from dagster_project.defs.jobs import bronze_rolling_job
 from dagster_project.lib.restart_policy import (
     Decision,
     Limits,
@@ -17,7 +17,7 @@ from dagster_project.lib.restart_policy import (
     limits_from,
     load_state,
 )
-from dagster_project.lib.rolling_runs import NODE, ROLLING_TAG, LastRun, last_run
+from dagster_project.lib.rolling_runs import NODE, LastRun, last_run
 from dagster_project.resources.worker_outcome import WorkerServiceError
 from dagster_project.resources.worker_service import WorkerService
 
@@ -30,13 +30,6 @@ UNDER_WAY = [
     dg.DagsterRunStatus.STARTED,
     dg.DagsterRunStatus.CANCELING,
 ]
-
-bronze_rolling_job = dg.define_asset_job(
-    "bronze_rolling_job",
-    selection=dg.AssetSelection.assets(JOB_KEY),
-    tags={ROLLING_TAG: "true"},
-    description="One more bounded run of the stream worker; the restart sensor launches it in the place of one that failed.",
-)
 
 
 @dg.sensor(
