@@ -4,7 +4,7 @@
 #
 # One image, three commands: the code location's server (where runs run), the web server, the daemon.
 ARG RUST_VERSION=1.95.0
-ARG PYTHON_VERSION=3.12.12
+ARG PYTHON_VERSION=3.11.14
 ARG UV_VERSION=0.9.5
 
 FROM ghcr.io/astral-sh/uv:${UV_VERSION} AS uv

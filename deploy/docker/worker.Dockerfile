@@ -4,7 +4,7 @@
 #
 # Needs BuildKit (the default since Docker 23) for the cache mounts: a second build compiles only what has changed.
 ARG RUST_VERSION=1.95.0
-ARG DEBIAN_VERSION=12.13
+ARG DEBIAN_VERSION=12.15
 
 FROM rust:${RUST_VERSION}-slim-bookworm AS build
 RUN apt-get update \
