@@ -49,7 +49,8 @@ def test_the_generator_goes_on_from_its_checkpoint(running: Running) -> None:
     with running.without("generator"):
         pass
 
-    assert "checkpoint" in (running.folder / "generator.log").read_text(encoding="utf-8")
+    log = running.folder / "generator.log"
+    wait_until(lambda: "going on from a checkpoint" in log.read_text(encoding="utf-8"), SECONDS, "it began anew")
 
 
 def test_dagster_shows_the_assets_and_runs_one(running: Running) -> None:
