@@ -88,6 +88,17 @@ def test_builds_are_those_of_the_lock_files(file: Path) -> None:
             assert "--frozen" in one.text
 
 
+@every_file
+def test_what_the_build_needs_of_the_system_is_installed(file: Path) -> None:
+    makefile = (REPOSITORY / "Makefile").read_text(encoding="utf-8")
+    [listed] = re.findall(r"^SYSTEM_PACKAGES := (.+)$", makefile, flags=re.MULTILINE)
+    [installed, *_] = [set(one.text.split()) for one in parse(file) if one.keyword == "RUN" and "apt-get install" in one.text]
+    # These are for the tests, or come with the image.
+    others = {"openssl", "python3-venv", "openjdk-17-jdk-headless", "maven"}
+
+    assert set(listed.split()) - others <= installed
+
+
 def test_extras_that_an_image_wants_are_declared() -> None:
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     wanted = {extra for file in DOCKERFILES for extra in re.findall(r"--extra (\w+)", file.read_text(encoding="utf-8"))}

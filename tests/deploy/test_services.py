@@ -36,6 +36,9 @@ def test_events_land_in_every_table(running: Running) -> None:
     wait_until(lambda: all(rows(running).values()), SECONDS, "not every table has rows")
 
     assert sum(rows(running).values()) > 10_000
+    # Their containers are read-only.
+    logs = {f"{name}.log" for name in running.services}
+    assert {path.name for path in running.folder.iterdir()} - logs <= {"dagster", "data", "done", "generator"}
 
 
 def test_the_worker_ends_well_in_the_time_that_docker_gives_it_and_goes_on(running: Running) -> None:
