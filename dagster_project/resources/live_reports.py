@@ -26,7 +26,7 @@ from dagster_project.lib.lake import Environ
 from dagster_project.lib.patient_loader import PatientLoader
 from dagster_project.resources.pipes.session import Progress, RunLog, SessionJournal
 
-PROGRESS_FIGURES = ("rows", "lag_records", "lag_seconds", "freshness_seconds")
+PROGRESS_FIGURES = ("rows", "lag_records", "lag_seconds", "headroom_seconds", "freshness_seconds")
 
 
 @dataclass(frozen=True)

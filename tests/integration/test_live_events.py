@@ -105,7 +105,7 @@ def test_the_worker_s_progress_becomes_observations(filled: Pipeline, instance: 
     assert records, "the worker tells its progress as soon as it runs"
     metadata = records[0].asset_observation.metadata if records[0].asset_observation else {}
     assert metadata["rows"].value == 0, "what was there before is not of this run"
-    assert set(metadata) <= {"rows", "lag_records", "lag_seconds", "freshness_seconds"}
+    assert set(metadata) <= {"rows", "lag_records", "lag_seconds", "headroom_seconds", "freshness_seconds"}
 
 
 def test_neither_a_second_look_nor_a_compaction_is_an_event(filled: Pipeline, instance: dg.DagsterInstance) -> None:
