@@ -19,13 +19,14 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import dagster as dg
+from pyiceberg.table import Table
 
 from dagster_project.lib.commit_events import report_new_commits
 from dagster_project.lib.lake import Environ
 from dagster_project.lib.patient_loader import PatientLoader
 from dagster_project.resources.pipes.session import Progress, RunLog, SessionJournal
 
-PROGRESS_FIGURES = ("rows", "lag_records", "lag_seconds", "freshness_seconds")
+PROGRESS_FIGURES = ("rows", "lag_records", "lag_seconds", "headroom_seconds", "freshness_seconds")
 
 
 @dataclass(frozen=True)
@@ -125,7 +126,7 @@ class LiveReports:
                 seconds,
             )
 
-    def _load(self, environ: Environ, table: str) -> Any:  # noqa: ANN401  # PyIceberg's table
+    def _load(self, environ: Environ, table: str) -> Table:
         return self._loader.load(environ, table, self.timing.answer)
 
 

@@ -48,13 +48,13 @@ def filled(pipeline: Pipeline, clean_environment: pytest.MonkeyPatch) -> Pipelin
     return pipeline
 
 
-def run_in_dagster(instance: dg.DagsterInstance) -> str:
+def run_in_dagster(instance: dg.DagsterInstance, report_seconds: float = 30, **more: str) -> str:
     """Materializes the asset; returns the run's id."""
     result = dg.materialize(
         [bronze_streaming_job],
-        resources={"stream_worker": StreamWorker()},
+        resources={"stream_worker": StreamWorker(report_seconds=report_seconds)},
         instance=instance,
-        run_config={"ops": {"bronze_streaming_job": {"config": {"topics": [TOPIC]}}}},
+        run_config={"ops": {"bronze_streaming_job": {"config": {"topics": [TOPIC], **more}}}},
     )
     assert result.success
     return result.run_id
@@ -96,6 +96,16 @@ def test_a_run_reports_its_commits_and_those_of_a_worker_before_it(filled: Pipel
     assert ends == filled.ends()
     [letters] = events_of(instance, DEAD_LETTER_TABLE)
     assert letters["rows"].value == 1
+
+
+def test_the_worker_s_progress_becomes_observations(filled: Pipeline, instance: dg.DagsterInstance) -> None:
+    run_in_dagster(instance, report_seconds=0.5, until="NEVER", max_duration="4s")
+
+    records = instance.fetch_observations(dg.AssetKey(TABLE), limit=50).records
+    assert records, "the worker tells its progress as soon as it runs"
+    metadata = records[0].asset_observation.metadata if records[0].asset_observation else {}
+    assert metadata["rows"].value == 0, "what was there before is not of this run"
+    assert set(metadata) <= {"rows", "lag_records", "lag_seconds", "headroom_seconds", "freshness_seconds"}
 
 
 def test_neither_a_second_look_nor_a_compaction_is_an_event(filled: Pipeline, instance: dg.DagsterInstance) -> None:

@@ -5,9 +5,9 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
 
 import dagster as dg
+from pyiceberg.table import Table
 
 from dagster_project.lib.bronze_tables import JOB_KEY, table_names
 from dagster_project.lib.commit_events import report_new_commits
@@ -124,5 +124,5 @@ def _beginning_with(tables: Sequence[str], first: str) -> Sequence[str]:
     return [*tables[at:], *tables[:at]]
 
 
-def _load_within(seconds: float, environ: Environ, table: str) -> Any:  # noqa: ANN401  # PyIceberg's table
+def _load_within(seconds: float, environ: Environ, table: str) -> Table:
     return _loader.load(environ, table, seconds)
