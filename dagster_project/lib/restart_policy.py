@@ -209,10 +209,9 @@ def _hands_off(seen: Observation) -> str | None:
 
 def _trouble(state: State, now_ms: int, seen: Observation, limits: Limits) -> _Trouble | None:
     if seen.process is Process.ENDED:
-        code = (
-            "in an unknown way" if seen.exit_code is None else f"with code {seen.exit_code} ({meaning_of(seen.exit_code).text})"
-        )
-        return _Trouble(f"the worker ended {code}")
+        if seen.exit_code is None:
+            return _Trouble("the worker has gone, nobody saw how")
+        return _Trouble(f"the worker exited with code {seen.exit_code} ({meaning_of(seen.exit_code).text})")
     if seen.health is Health.BAD:
         return _Trouble(f"the worker says that it cannot work ({seen.health_text})", limits.patience)
     if seen.health in (Health.SILENT, Health.ABSENT):

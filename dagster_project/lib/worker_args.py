@@ -67,9 +67,12 @@ class StreamRunConfig(dg.Config):
 
 
 def needs_own_worker(config: StreamRunConfig) -> Sequence[str]:
-    """Returns the names of what `config` sets that a worker which runs already cannot be told."""
+    """Returns the names of what `config` sets that a worker which runs already cannot be told.
+
+    A round that takes in events for a while (`until: NEVER` with `max_duration`) may be left to it: it does nothing else.
+    """
     asked = {
-        "until": config.until is Until.NEVER,
+        "until": config.until is Until.NEVER and config.max_duration is None,
         "on_gap": config.on_gap is not None,
         "on_skip": config.on_skip is not None,
         "adopt_new_topic": config.adopt_new_topic,

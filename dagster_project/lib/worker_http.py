@@ -97,8 +97,8 @@ def _exchange(url: str, path: str, timeout: float, body: object, method: str, to
     connection = kind(address.hostname, address.port, timeout=timeout)
     try:
         connection.request(method, address.path.rstrip("/") + path, None if body is None else json.dumps(body), headers)
-        response = connection.getresponse()
-        return Answer(response.status, response.read(MAX_BODY_BYTES).decode("utf-8", errors="replace"))
+        with connection.getresponse() as response:
+            return Answer(response.status, response.read(MAX_BODY_BYTES).decode("utf-8", errors="replace"))
     finally:
         connection.close()
 

@@ -30,8 +30,8 @@ COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 # $1: folder for the exit code; the rest: the program. A line on standard input says that we are on record, its end that we never
 # will be. Signals to the group are the worker's business; the keeper waits until the worker is gone and writes how it ended.
 KEEPER_SCRIPT = """
-read -r _ || exit 0
 trap : HUP INT TERM
+read -r _ || exit 0
 folder=$1
 shift
 "$@" </dev/null &

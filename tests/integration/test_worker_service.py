@@ -117,7 +117,7 @@ def test_start_kill_restart_by_the_sensor_and_stop(events: int, instance, run, w
 
     assert run(bronze_worker_stop)["did"] == "stopped the worker; what it had read is committed"
     assert process_is_gone(restarted["pid"])
-    assert [lease for topic in ask_tables(os.environ, SECONDS).topics for lease in topic.leases] == [], "given up at the end"
+    assert not [lease for topic in ask_tables(os.environ, SECONDS).topics for lease in topic.leases if lease.is_valid]
     assert "stopped on purpose" in str(evaluate().skip_reason)
 
 

@@ -70,7 +70,7 @@ def test_a_killed_worker_is_restarted_by_the_job_that_the_sensor_asks_for(
 def test_while_a_job_for_the_worker_is_under_way_nothing_else_is_asked_for(service: FakeService, instance, evaluate) -> None:
     execute(instance, bronze_worker_start)
     os.kill(service.pid, signal.SIGKILL)
-    instance.create_run_for_job(bronze_worker_restart, status=dg.DagsterRunStatus.QUEUED)
+    instance.create_run_for_job(bronze_worker_restart, status=dg.DagsterRunStatus.STARTED)
 
     assert "worker: `bronze_worker_restart` is under way" in reason(evaluate())
 

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from dagster_project.lib.worker_process import MAX_LOG_BYTES, DetachedProcess, LockedError, becomes_true, start_time_of
+from dagster_project.lib.worker_process import MAX_LOG_BYTES, DetachedProcess, LockedError, Record, becomes_true, start_time_of
 
 SECONDS = 30
 ENV = {"PATH": "/usr/bin:/bin"}
 SLEEPER = ["/bin/sh", "-c", 'echo "pid $$"; exec sleep 60']
-DEAF = ["/bin/sh", "-c", "trap '' TERM; echo ready; while :; do sleep 0.05; done"]
+DEAF = ["/bin/sh", "-c", "trap '' TERM; echo \"pid $$\"; while :; do sleep 0.05; done"]
 
 
 @pytest.fixture
@@ -29,12 +29,19 @@ def process(tmp_path: Path) -> Iterator[DetachedProcess]:
         os.killpg(record.pid, signal.SIGKILL)
 
 
+def pid_of_worker(process: DetachedProcess, record: Record) -> int:
+    """Waits until the worker has said its process id, so that it runs."""
+    assert becomes_true(lambda: bool(process.tail(record, 1)), SECONDS)
+    return int(process.tail(record, 1)[0].split()[1])
+
+
 def test_it_runs_on_record_and_ends_by_sigterm(process: DetachedProcess) -> None:
     record = process.start(SLEEPER, ENV)
 
     assert process.record() == record
     assert process.is_alive(record)
     assert process.exit_code(record) is None
+    assert start_time_of(pid_of_worker(process, record)) is not None
     assert process.stop(record, SECONDS) == "SIGTERM"
     assert process.exit_code(record) == -signal.SIGTERM
     assert process.stop(record, SECONDS) is None
@@ -56,10 +63,8 @@ def test_its_exit_code_is_kept_for_who_looks_later(process: DetachedProcess, tmp
 
 def test_a_worker_that_is_killed_is_told_from_one_that_exits(process: DetachedProcess) -> None:
     record = process.start(SLEEPER, ENV)
-    assert becomes_true(lambda: bool(process.tail(record, 1)), SECONDS)
-    worker = int(process.tail(record, 1)[0].split()[1])
 
-    os.kill(worker, signal.SIGKILL)
+    os.kill(pid_of_worker(process, record), signal.SIGKILL)
 
     assert becomes_true(lambda: not process.is_alive(record), SECONDS)
     assert process.exit_code(record) == -signal.SIGKILL
@@ -67,18 +72,18 @@ def test_a_worker_that_is_killed_is_told_from_one_that_exits(process: DetachedPr
 
 def test_a_deaf_one_is_killed_with_all_it_started(process: DetachedProcess) -> None:
     record = process.start(DEAF, ENV)
-    assert becomes_true(lambda: process.tail(record, 1) == ["ready"], SECONDS)
+    worker = pid_of_worker(process, record)
 
     assert process.stop(record, 0.2) == "SIGKILL"
 
-    with pytest.raises(ProcessLookupError):
-        os.killpg(record.pid, 0)
+    assert becomes_true(lambda: start_time_of(worker) is None, SECONDS)
 
 
 def test_a_reused_pid_gets_no_signal(process: DetachedProcess) -> None:
+    record = process.start(SLEEPER, ENV)
+    pid_of_worker(process, record)
+    process.stop(record, SECONDS)
     with subprocess.Popen(["sleep", "60"], start_new_session=True) as stranger:
-        record = process.start(SLEEPER, ENV)
-        process.stop(record, SECONDS)
         reused = replace(record, pid=stranger.pid)
 
         assert not process.is_alive(reused)
@@ -180,6 +185,7 @@ def test_a_broken_record_is_told_instead_of_guessed(process: DetachedProcess) ->
 
     with pytest.raises(RuntimeError, match="is broken"):
         process.record()
+    (process.folder / "process.json").unlink()
 
 
 def test_one_start_or_stop_at_a_time(process: DetachedProcess) -> None:
