@@ -14,7 +14,7 @@ CARGO := cargo
 DENY := $(CACHE)/tools/bin/cargo-deny
 DENY_VERSION := 0.20.2
 
-# What `make prove` and `make bench` take: PART (bronze, generate, silver), SIZE (small, full), SEED.
+# What `make prove` and `make bench` take: PART (bronze, dagster, generate, silver), SIZE (small, full), SEED.
 PART ?= bronze
 SIZE ?= full
 SEED ?= 7

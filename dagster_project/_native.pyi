@@ -30,9 +30,12 @@ __all__ = [
     "compact",
     "expire",
     "remove_orphans",
+    "replay_dead_letters",
+    "rewrite_manifests",
     "scan",
     "sessions",
     "silver",
+    "swap",
     "version",
 ]
 
@@ -212,6 +215,34 @@ def compact(
         CancelledError: `cancel` was cancelled.
     """
 
+def rewrite_manifests(
+    table: str,
+    *,
+    min_manifests: int = 16,
+    env: Mapping[str, str] | None = None,
+    progress: Callable[[Progress], object] | None = None,
+    cancel: CancelToken | None = None,
+) -> dict[str, Any]:
+    """Rewrites the manifests of `table`, sorted by partition, so that readers of few days read few of them.
+
+    Args:
+        table: name of the table, without its namespace.
+        min_manifests: a table with fewer manifests is left alone; at least 2.
+        env: variables over those of `os.environ`.
+        progress: is called now and then, on the calling thread; what it raises ends the call.
+        cancel: ends the call.
+
+    Returns:
+        The report: `table`, manifests before and after, `snapshot_id` (`None` if nothing was to be done), `seconds`.
+
+    Raises:
+        SettingsError: an argument or a variable cannot be meant.
+        TableError: the table does not exist or cannot be read.
+        UnavailableError: catalog or store do not answer.
+        CommitError: the catalog did not take the change.
+        CancelledError: `cancel` was cancelled.
+    """
+
 def expire(
     table: str,
     *,
@@ -290,6 +321,78 @@ def remove_orphans(
         TableError: the table does not exist or cannot be read.
         UnavailableError: catalog or store do not answer.
         CommitError: the catalog did not take the change.
+        CancelledError: `cancel` was cancelled.
+    """
+
+def swap(
+    staging: str,
+    *,
+    accept_loss: bool = False,
+    dry_run: bool = False,
+    memory_limit: int | str | None = None,
+    env: Mapping[str, str] | None = None,
+    progress: Callable[[Progress], object] | None = None,
+    cancel: CancelToken | None = None,
+) -> dict[str, Any]:
+    """Compares a staging table with the table it was read for, and puts its rows in the place of the others, in one commit.
+
+    Args:
+        staging: the table that `streamify-stream --replay-into` filled; it names its target and its range itself.
+        accept_loss: let rows go that only the target has; otherwise they are a reason to refuse.
+        dry_run: only compare.
+        memory_limit: bytes that the job may hold, as a number or with a unit (`"256MB"`); at least 64 MB.
+        env: variables over those of `os.environ`.
+        progress: is called now and then, on the calling thread; what it raises ends the call.
+        cancel: ends the call.
+
+    Returns:
+        The report: `table` and `target`, `total` and `partitions` (rows `equal`, `differing`, `missing`, `extra`), `snapshot_id`.
+
+    Raises:
+        SettingsError: an argument or a variable cannot be meant.
+        TableError: a table does not exist or cannot be read.
+        UnavailableError: catalog or store do not answer.
+        CommitError: the catalog did not take the change.
+        NeedsDecisionError: a person has to decide; the message says what.
+        CancelledError: `cancel` was cancelled.
+    """
+
+def replay_dead_letters(
+    *,
+    topics: Sequence[str] | None = None,
+    reasons: Sequence[str] | None = None,
+    days: str | Sequence[date | str] | None = None,
+    again: bool = False,
+    max_event_time_ahead: timedelta | None = None,
+    dry_run: bool = False,
+    memory_limit: int | str | None = None,
+    env: Mapping[str, str] | None = None,
+    progress: Callable[[Progress], object] | None = None,
+    cancel: CancelToken | None = None,
+) -> dict[str, Any]:
+    """Decodes dead letters again with the present contracts; what is good now lands under its original offset.
+
+    Args:
+        topics: only letters of these topics; all that have a contract if `None`.
+        reasons: only letters with these reason codes; all if `None`.
+        days: only letters of these days of their Kafka timestamps (UTC), `"2026-02-23..2026-02-25"` or a sequence.
+        again: take replayed letters too, after a table was rolled back; rows that are there stay single.
+        max_event_time_ahead: how far event times may lie after the Kafka timestamp; 1 day if `None`.
+        dry_run: only count.
+        memory_limit: bytes that the job may hold, as a number or with a unit (`"256MB"`); at least 64 MB.
+        env: variables over those of `os.environ`.
+        progress: is called now and then, on the calling thread; what it raises ends the call.
+        cancel: ends the call.
+
+    Returns:
+        The report: `table`, `topics` (counts by topic and reason), `inserted`, `marked`, `already_there`, `pending`, `commits`.
+
+    Raises:
+        SettingsError: an argument or a variable cannot be meant.
+        TableError: the dead-letter table does not exist or cannot be read.
+        UnavailableError: catalog or store do not answer.
+        CommitError: the catalog did not take the change.
+        NeedsDecisionError: a person has to decide; the message says what.
         CancelledError: `cancel` was cancelled.
     """
 

@@ -1,7 +1,6 @@
 """The batch jobs as Dagster starts them: from an asset's config to one of two forms.
 
-Either the command line of `streamify-batch`, or a call of `dagster_project._native`, which does the same in this process (but
-for the jobs that it does not have).
+Either the command line of `streamify-batch`, or a call of `dagster_project._native`, which does the same in this process.
 """
 
 from collections.abc import Mapping, Sequence
@@ -29,7 +28,6 @@ class BatchJob:
         function: the subcommand in snake_case, which is its name in `_native`.
         arguments: keyword arguments there.
         is_dry_run: whether it only says what it would do.
-        in_native: whether `_native` has it; what it has not runs as a process of its own, whatever the config says.
     """
 
     table: str
@@ -37,7 +35,6 @@ class BatchJob:
     function: str
     arguments: Mapping[str, object] = field(default_factory=dict)
     is_dry_run: bool = False
-    in_native: bool = True
 
 
 class BatchRunConfig(dg.Config):

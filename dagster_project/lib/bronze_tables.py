@@ -1,16 +1,16 @@
-"""The bronze tables as Dagster sees them: specs from contracts, and events from what the worker reported."""
+"""The bronze tables as Dagster sees them: specs from contracts. Their events are made in `commit_events.py`."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 import dagster as dg
 
 from dagster_project.lib.checks.limits import freshness_policy
-from dagster_project.lib.contracts import DEAD_LETTER_COLUMNS, DEAD_LETTER_TABLE, Column, Contract
+from dagster_project.lib.contracts import DEAD_LETTER_COLUMNS, DEAD_LETTER_TABLE, Column, Contract, load_contracts
+from dagster_project.lib.lake import Environ
+from dagster_project.lib.paths import contracts_folder
 
 JOB_KEY = dg.AssetKey("bronze_streaming_job")
 GROUP = "bronze"
-Value = dg.MetadataValue  # of any type
-Cell = str | int | float | bool | None
 OWNERS = ["team:data"]
 
 
@@ -36,24 +36,9 @@ def column_schema(columns: Iterable[Column]) -> dg.TableSchema:
     )
 
 
-def table_events(report: dg.MaterializeResult[None] | dg.AssetCheckResult) -> Sequence[dg.AssetMaterialization]:
-    """Returns a materialization for each table the worker wrote, out of its report for the job.
-
-    The report's tables `topics` (one row per topic) and `offsets` (one per topic-partition) are cut by topic; topics that got
-    no row make no event, so that a table's freshness is true.
-    """
-    if not isinstance(report, dg.MaterializeResult) or report.asset_key != JOB_KEY:
-        return []
-    metadata = report.metadata or {}
-    offsets = metadata.get("offsets")
-    return [
-        dg.AssetMaterialization(
-            asset_key=str(row["table"]),
-            metadata={**_table_facts(row), **_offsets_of(offsets, str(row["topic"]))},
-        )
-        for row in _records(metadata.get("topics"))
-        if row.get("table") and row.get("rows")
-    ]
+def table_names(environ: Environ) -> Sequence[str]:
+    """Returns the names of the bronze tables, which are the keys of their assets; the dead letters' last."""
+    return [*(contract.table for contract in load_contracts(contracts_folder(environ))), DEAD_LETTER_TABLE]
 
 
 def _table_spec(contract: Contract, full_name: str) -> dg.AssetSpec:
@@ -99,30 +84,3 @@ def static_metadata(full_name: str, columns: Iterable[Column]) -> dict[str, obje
         "dagster/table_name": full_name,
         "dagster/storage_kind": "iceberg",
     }
-
-
-def _table_facts(row: Mapping[str, Cell]) -> dict[str, Value]:
-    hidden = {"topic", "table"}
-    return {name: _typed(value) for name, value in row.items() if name not in hidden and value is not None}
-
-
-def _typed(value: Cell) -> Value:
-    if isinstance(value, bool):
-        return dg.MetadataValue.bool(value)
-    if isinstance(value, int):
-        return dg.MetadataValue.int(value)
-    if isinstance(value, float):
-        return dg.MetadataValue.float(value)
-    return dg.MetadataValue.text(str(value))
-
-
-def _offsets_of(value: object, topic: str) -> dict[str, Value]:
-    rows = [row for row in _records(value) if row.get("topic") == topic]
-    if not rows:
-        return {}
-    records = [dg.TableRecord({key: cell for key, cell in row.items() if key != "topic"}) for row in rows]
-    return {"offsets": dg.MetadataValue.table(records)}
-
-
-def _records(value: object) -> Sequence[Mapping[str, Cell]]:
-    return [dict(record.data) for record in value.records] if isinstance(value, dg.TableMetadataValue) else []

@@ -20,9 +20,7 @@ class CareConfig(BatchRunConfig):
     compact: bool = Field(True, description="Rewrite small data files into few large ones.")
     small_below: float = Field(0.75, description="A file is small below this part of the table's target file size; (0, 1].")
     min_files: int = Field(5, description="A day with fewer small files is left alone; at least 2.")
-    manifests: bool = Field(
-        True, description="Sort manifests by day, so that readers of few days read few of them; always a process of its own."
-    )
+    manifests: bool = Field(True, description="Sort manifests by day, so that readers of few days read few of them.")
     min_manifests: int = Field(16, description="A table with fewer manifests is left alone; at least 2.", ge=2)
     expire: bool = Field(True, description="Remove old snapshots, and the files that only they needed.")
     expire_older_than_hours: float | None = Field(
@@ -83,8 +81,7 @@ def _job(table: str, command: str, options: Mapping[str, object]) -> BatchJob:
         args += [f"--{name.replace('_', '-')}", *([] if value is True else [_flag(value)])]
     function = command.replace("-", "_")
     is_dry_run = command == "remove-orphans" and "delete" not in given
-    in_native = command != "rewrite-manifests"
-    return BatchJob(table, args, function, {"table": table, **given}, is_dry_run=is_dry_run, in_native=in_native)
+    return BatchJob(table, args, function, {"table": table, **given}, is_dry_run=is_dry_run)
 
 
 def _flag(value: object) -> str:

@@ -6,11 +6,13 @@ Nothing here reads data files.
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from pyiceberg.catalog import Catalog, load_catalog
 from pyiceberg.exceptions import ForbiddenError, NoSuchTableError
 from pyiceberg.table import Table
+from sqlalchemy.exc import OperationalError
 
 from dagster_project.lib.paths import streamify_home
 
@@ -55,15 +57,20 @@ def load_table(environ: Environ, table: str) -> Table:
     Raises:
         TableMissingError: if there is no such table.
     """
+    missing = f"table `{full_name(environ, table)}` does not exist; run the job that makes it first"
+    if not environ.get("POLARIS_URI") and not _local_catalog(environ).exists():  # opening it would make an empty file
+        raise TableMissingError(missing)
     # Closed at once: `_native` brings an SQLite of its own, and two of them in one process must never have the same file open
     # (closing a file in one of them releases the locks of the other).
     with _open_catalog(environ) as catalog:
         try:
             return catalog.load_table(f"{namespace(environ)}.{table}")
         except NoSuchTableError as error:
-            raise TableMissingError(
-                f"table `{full_name(environ, table)}` does not exist; run the job that makes it first"
-            ) from error
+            raise TableMissingError(missing) from error
+        except OperationalError as error:
+            if "no such table" in str(error):  # the catalog is being made at this moment
+                raise TableMissingError(missing) from error
+            raise
 
 
 def purge_table(environ: Environ, table: str) -> bool:
@@ -108,6 +115,10 @@ def replayed_offsets(table: Table) -> Mapping[str, Sequence[int]]:
     return offsets
 
 
+def _local_catalog(environ: Environ) -> Path:
+    return streamify_home(environ) / "catalog.db"
+
+
 def _open_catalog(environ: Environ) -> Catalog:
     name = catalog_name(environ)
     uri = environ.get("POLARIS_URI")
@@ -116,7 +127,7 @@ def _open_catalog(environ: Environ) -> Catalog:
         return load_catalog(
             name,
             type="sql",
-            uri=f"sqlite:///{home}/catalog.db",
+            uri=f"sqlite:///{_local_catalog(environ)}",
             warehouse=f"file://{home}/warehouse",
             init_catalog_tables="false",
         )

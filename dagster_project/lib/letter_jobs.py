@@ -3,7 +3,7 @@
 import dagster as dg
 from pydantic import Field
 
-from dagster_project.lib.batch_jobs import BatchJob
+from dagster_project.lib.batch_jobs import BatchJob, BatchRunConfig
 from dagster_project.lib.batch_reports import Report, Value
 from dagster_project.lib.contracts import DEAD_LETTER_TABLE
 from dagster_project.lib.replay_jobs import mapping, memory_args
@@ -11,14 +11,13 @@ from dagster_project.lib.replay_jobs import mapping, memory_args
 LETTERS_KEY = dg.AssetKey("dead_letter_replay")
 
 
-class LettersConfig(dg.Config):
+class LettersConfig(BatchRunConfig):
     """Config of a run that tries dead letters again."""
 
     topics: list[str] = Field([], description="Only letters of these topics; empty: all that have a contract.")
     reasons: list[str] = Field([], description="Only letters with these reason codes, e.g. `wrong_type`; empty: all.")
     again: bool = Field(False, description="Take replayed letters too: after a table was rolled back.")
     dry_run: bool = Field(False, description="Only count, by reason; no day counts as materialized.")
-    memory_limit: str | None = Field(None, description="Bytes that the job may hold, with a unit, e.g. `256MB`; at least 64MB.")
 
 
 def letters_job(days: str, config: LettersConfig) -> BatchJob:
@@ -34,7 +33,10 @@ def letters_job(days: str, config: LettersConfig) -> BatchJob:
     args += ["--again"] if config.again else []
     args += ["--dry-run"] if config.dry_run else []
     args += memory_args(config.memory_limit)
-    return BatchJob(DEAD_LETTER_TABLE, args, "replay_dead_letters", is_dry_run=config.dry_run, in_native=False)
+    given: dict[str, object] = {"topics": config.topics, "reasons": config.reasons, "memory_limit": config.memory_limit}
+    arguments = {name: value for name, value in given.items() if value}
+    arguments |= {"days": days, "again": config.again, "dry_run": config.dry_run}
+    return BatchJob(DEAD_LETTER_TABLE, args, "replay_dead_letters", arguments, is_dry_run=config.dry_run)
 
 
 def letters_metadata(report: Report) -> dict[str, Value]:

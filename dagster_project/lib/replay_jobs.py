@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import dagster as dg
 from pydantic import Field
 
-from dagster_project.lib.batch_jobs import BatchJob
+from dagster_project.lib.batch_jobs import BatchJob, BatchRunConfig
 from dagster_project.lib.batch_reports import Report, Value
 from dagster_project.lib.contracts import DEAD_LETTER_TABLE, Contract
 
@@ -21,14 +21,13 @@ DIFFERENCE = ("equal", "differing", "missing", "extra")
 COLUMNS = ("rows_before", "rows_after", *DIFFERENCE)
 
 
-class ReplayConfig(dg.Config):
+class ReplayConfig(BatchRunConfig):
     """Config of a run that reads days of bronze again."""
 
     topics: list[str] = Field([], description="Topics to read again; empty: all whose bronze table holds rows.")
     dry_run: bool = Field(False, description="Compare only: nothing is swapped, and no day counts as materialized.")
     accept_loss: bool = Field(False, description="Let rows go that only the bronze table has.")
     keep_staging: bool = Field(False, description="Keep the staging tables, to look at them.")
-    memory_limit: str | None = Field(None, description="Bytes that a swap may hold, with a unit, e.g. `256MB`; at least 64MB.")
 
 
 @dataclass(frozen=True, order=True)
@@ -103,7 +102,10 @@ def swap_job(replay: Replay, config: ReplayConfig, *, dry_run: bool) -> BatchJob
     """Compares a staging table with its bronze table; unless it is a dry run, puts its rows in place."""
     args = ["swap", replay.staging, *(["--dry-run"] if dry_run else [])]
     args += ["--accept-loss"] if config.accept_loss else []
-    return BatchJob(replay.table, [*args, *memory_args(config.memory_limit)], "swap", is_dry_run=dry_run, in_native=False)
+    args += memory_args(config.memory_limit)
+    arguments: dict[str, object] = {"staging": replay.staging, "accept_loss": config.accept_loss, "dry_run": dry_run}
+    arguments |= {"memory_limit": config.memory_limit} if config.memory_limit else {}
+    return BatchJob(replay.table, args, "swap", arguments, is_dry_run=dry_run)
 
 
 def compared_in(report: Report) -> Compared:

@@ -13,7 +13,7 @@ from dagster_project.lib.batch_reports import Report, metadata_of_all
 from dagster_project.lib.paths import BinaryNotFoundError, find_binary, streamify_home
 from dagster_project.resources.in_process import run_in_process
 from dagster_project.resources.pipes.client import StreamifyPipesClient
-from dagster_project.resources.pipes.results import keep_results, no_further_events
+from dagster_project.resources.pipes.results import keep_results
 from dagster_project.resources.stream_worker import new_reader
 
 
@@ -39,7 +39,7 @@ class BatchRunner(dg.ConfigurableResource[object]):
         reports: list[Report] = []
         try:
             for job in jobs:
-                if execution is Execution.in_process and job.in_native:
+                if execution is Execution.in_process:
                     run_in_process(context, job, {"STREAMIFY_HOME": str(streamify_home(os.environ))}, reports.append)
                 else:
                     reports.append(self._run_binary(context, job))
@@ -47,7 +47,7 @@ class BatchRunner(dg.ConfigurableResource[object]):
             changes = [report for report in reports if not report.get("dry_run")]
             if changes:
                 kept = dg.MaterializeResult[None](asset_key=context.asset_key, metadata=metadata_of_all(changes))
-                keep_results(context, [kept], no_further_events)
+                keep_results(context, [kept])
             raise
         return reports
 

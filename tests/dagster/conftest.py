@@ -10,6 +10,7 @@ import pytest
 from dagster_project.definitions import defs
 from dagster_project.resources.stream_worker import StreamWorker
 from dagster_project.resources.worker_service import WorkerService
+from tests.dagster.lake import Lake
 
 NOBODY = "http://127.0.0.1:1"  # no service listens there
 JOB_KEY = dg.AssetKey("bronze_streaming_job")
@@ -46,18 +47,32 @@ def instance() -> Iterator[dg.DagsterInstance]:
 
 
 @pytest.fixture
+def lake(tmp_path: Path) -> Lake:
+    """The lake that runs of this test see: real tables, empty at first."""
+    return Lake(tmp_path / "home")
+
+
+@pytest.fixture
 def bronze(clean_environment, fake_worker, instance, tmp_path: Path) -> Callable[..., Outcome]:
-    """`bronze(step, …, exits_with=0, config={})`: materializes bronze_streaming_job with a worker that does these steps."""
+    """`bronze(step, …, exits_with=0, config={}, report_seconds=0.1)`: materializes bronze_streaming_job with such a worker."""
     clean_environment.setenv("STREAMIFY_HOME", str(tmp_path / "home"))
     clean_environment.setenv("STREAMIFY_BIN_DIR", str(fake_worker.install("streamify-stream")))
     clean_environment.setenv("STREAMIFY_WORKER_URL", NOBODY)
 
-    def run(*steps: tuple[str, object], exits_with: int = 0, config: dict[str, object] | None = None) -> Outcome:
+    def run(
+        *steps: tuple[str, object],
+        exits_with: int = 0,
+        config: dict[str, object] | None = None,
+        report_seconds: float = 0.1,
+    ) -> Outcome:
         fake_worker.does(*steps, exits_with=exits_with)
         [asset] = [asset for asset in defs().assets if isinstance(asset, dg.AssetsDefinition) and JOB_KEY in asset.keys]
         result = dg.materialize(
             [asset],
-            resources={"stream_worker": StreamWorker(seconds_per_stop_step=1), "worker_service": WorkerService()},
+            resources={
+                "stream_worker": StreamWorker(seconds_per_stop_step=1, report_seconds=report_seconds),
+                "worker_service": WorkerService(),
+            },
             run_config={"ops": {"bronze_streaming_job": {"config": config or {}}}},
             instance=instance,
             raise_on_error=False,

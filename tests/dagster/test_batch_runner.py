@@ -167,16 +167,6 @@ def test_a_job_that_was_done_when_the_run_was_terminated_is_recorded(run, instan
     assert metadata["rows_in"] == dg.MetadataValue.int(7)
 
 
-def test_what_the_module_does_not_have_runs_as_a_process(run, fake_worker):
-    fake_worker.does(OPENED, REPORTED, CLOSED)
-    summary(fake_worker, [{"table": "t", "rows_in": 3}])
-
-    result, [metadata] = run(job(in_native=False), execution=Execution.in_process)
-
-    assert result.success
-    assert metadata["rows_in"] == dg.MetadataValue.int(3)
-
-
 def test_progress_goes_to_the_log_now_and_then(run, instance):
     def compact(table, progress, **_):
         for done in range(100):

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from confluent_kafka import TopicPartition
 
+from dagster_project import _native
 from dagster_project.lib.paths import find_binary
 from tests.conftest import REPOSITORY
 from tests.integration.conftest import SECONDS, TABLE, TOPIC, Pipeline, event, send
@@ -251,6 +252,27 @@ def test_rows_that_only_the_target_has_stop_a_swap_until_their_loss_is_accepted(
     code, report, log = batch(pipeline, "swap", "again", "--accept-loss")
     assert (code, report["total"]["extra"]) == (0, 1), log
     assert pipeline.sessions() == [0, 2]
+
+
+def test_both_jobs_in_this_process_do_the_same(pipeline: Pipeline, tmp_path: Path) -> None:
+    pipeline.create_topic()
+    send(pipeline.producer(), [event(0), event(1, sessionId="1"), event(2)])
+    assert pipeline.run()[0] == 0
+    fixed = texts_for_sessions(tmp_path / "contracts")
+    env = {**pipeline.environment, "STREAMIFY_CONTRACTS": fixed}
+
+    counted = _native.replay_dead_letters(days="2000-01-01..2100-01-01", dry_run=True, env=env)
+    assert (counted["inserted"], counted["topics"][TOPIC]["wrong_type"]["good"]) == (0, 1)
+    assert _native.replay_dead_letters(topics=[TOPIC], reasons=["wrong_type"], env=env)["inserted"] == 1
+    assert pipeline.sessions() == [0, 1, 2]
+
+    pipeline.table().delete("sessionId == 2")
+    assert pipeline.run("--replay-into", "again", "--from-offsets", "0:0-2", "--contracts", fixed)[0] == 0
+    assert _native.swap("again", dry_run=True, env=env)["total"] == {"equal": 2, "differing": 0, "missing": 1, "extra": 0}
+    assert _native.swap("again", env=env)["target"] == TABLE
+    assert pipeline.sessions() == [0, 1, 2]
+    with pytest.raises(_native.TableError, match="unknown"):
+        _native.swap("unknown", env=env)
 
 
 def test_ranges_that_cannot_be_read_are_refused(pipeline: Pipeline) -> None:

@@ -38,6 +38,18 @@ def test_a_dry_run_of_an_expiry_changes_nothing(lake, small_files):
     assert lake.table("t").metadata_location == table.metadata_location
 
 
+def test_manifests_are_rewritten_and_the_rows_stay(lake, small_files):
+    small_files("t", parts=6)
+    before = lake.rows("t")
+
+    report = _native.rewrite_manifests("t", min_manifests=2)
+
+    assert report["snapshot_id"] == lake.table("t").current_snapshot().snapshot_id
+    assert len(lake.table("t").inspect.manifests()) < 6
+    assert lake.rows("t") == before
+    assert _native.rewrite_manifests("t", min_manifests=6)["snapshot_id"] is None
+
+
 def test_a_file_that_nobody_knows_is_deleted_and_no_other(lake, small_files):
     table = small_files("t")
     known = data_files(lake)

@@ -75,6 +75,11 @@ class Worker:
         """Sends `[method, params]`."""
         self.raw(line(argument[0], **argument[1]))
 
+    def flood(self, argument):
+        """Sends `[[method, params], count]`: one message many times."""
+        (method, params), count = argument
+        self.raw(line(method, **params) * count)
+
     def custom(self, payload):
         """Reports a custom message; the text `CONTEXT` stands for the context."""
         self.raw(line("report_custom_message", payload=self.context if payload == "CONTEXT" else payload))

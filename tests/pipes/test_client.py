@@ -1,5 +1,7 @@
 """Our Pipes client with assets of other shapes than bronze: partitions, checks, several assets."""
 
+from contextlib import contextmanager
+
 import dagster as dg
 import pytest
 
@@ -149,3 +151,30 @@ def test_a_session_that_lost_messages_fails_the_step(instance, fake_worker):
     [failure] = [event for event in result.all_events if event.is_step_failure]
     assert "may be lost: chunk 2 is missing" in failure.step_failure_data.user_failure_data.description
     assert len(instance.fetch_materializations(dg.AssetKey("rebuilt"), limit=10).records) == 1
+
+
+def test_a_program_that_never_closes_its_session_may_do_so_by_option(instance, fake_worker):
+    fake_worker.does(OPENED, ("report", {}))
+    lenient = StreamifyPipesClient(new_reader=lambda context: FileMessageReader(context.log), require_closed=False)
+
+    result, _ = _run(instance, lenient, fake_worker)
+
+    assert result.success
+
+
+@pytest.mark.parametrize("exits_with", [0, 1])
+def test_a_companion_begins_before_the_worker_and_ends_after_its_last_message(instance, fake_worker, exits_with):
+    seen = []
+
+    @contextmanager
+    def companion(_context, journal):
+        seen.append(journal.opened)
+        yield
+        seen.append(journal.closed)
+
+    fake_worker.does(OPENED, ("report", {}), CLOSED, exits_with=exits_with)
+    accompanied = StreamifyPipesClient(new_reader=lambda context: FileMessageReader(context.log), companion=companion)
+
+    _run(instance, accompanied, fake_worker)
+
+    assert seen == [False, True]

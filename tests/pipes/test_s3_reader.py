@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from dagster_project.resources.pipes.s3_reader import S3MessageReader, S3Timing, build_client
+from tools.stack.faults import Fault, FaultProxy
 
 BUCKET = "pipes"
 TIMING = S3Timing(poll=0.02, max_backoff=0.1, linger=0.5, outage_after_end=0.5)
@@ -181,6 +182,59 @@ def test_an_outage_costs_one_warning_and_no_message(fault, front, store, log, ha
     assert "trying on" in log.warnings[0]
     assert any("answers again" in info for info in log.infos)
     assert reader.journal.losses == []
+
+
+@pytest.mark.parametrize(
+    "fault", [Fault(refuse=True), Fault(direction="down", cut_after_bytes=200, reset=True)], ids=["refused", "cut in the middle"]
+)
+def test_a_broken_network_costs_one_warning_and_no_message(
+    fault, s3_server, store, log, handler, put, message, custom, wait_until
+):
+    with FaultProxy(int(s3_server.rpartition(":")[2])) as proxy:
+        client = build_client(f"http://127.0.0.1:{proxy.port}")
+        reader = S3MessageReader(log, client, BUCKET, "base", TIMING)
+        with reader.read_messages(handler) as params:
+            put(params, 1, custom(1))
+            wait_until(lambda: handler.payloads == [1], "the chunk before the outage")
+            proxy.set(fault)
+            wait_until(lambda: log.warnings, "the outage to be noticed")
+            for number in range(2, 12):
+                put(params, number, *(custom(f"{number} {'x' * 1_000}") for _ in range(20)))
+            proxy.heal()
+            wait_until(lambda: len(handler.payloads) == 201, "all chunks after the outage")
+            put(params, 12, message("closed"))
+        client.close()
+
+    assert [payload.split()[0] for payload in handler.payloads[1:]] == [str(number) for number in range(2, 12) for _ in range(20)]
+    assert len(log.warnings) == 1
+    assert (reader.journal.closed, reader.journal.losses) == (True, [])
+
+
+def test_chunks_that_were_read_are_deleted_on_demand_unless_they_are_to_be_kept(store, log, handler, put, message):
+    readers = [S3MessageReader(log, store, BUCKET, "base", TIMING, keeps_chunks=keeps) for keeps in (False, True)]
+    for reader in readers:
+        with reader.read_messages(handler) as params:
+            put(params, 1, message("opened", extras={}))
+            put(params, 2, message("closed"))
+        reader.discard()
+
+    keys = [item["Key"] for item in store.list_objects_v2(Bucket=BUCKET)["Contents"]]
+    assert keys == [f"{readers[1].prefix}/1.json", f"{readers[1].prefix}/2.json"]
+    assert log.warnings == []
+
+
+def test_a_store_that_does_not_delete_costs_one_warning(front, store, log, handler, put, message):
+    client = build_client(f"http://127.0.0.1:{front.server_port}")
+    reader = S3MessageReader(log, client, BUCKET, "base", TIMING)
+    with reader.read_messages(handler) as params:
+        put(params, 1, message("closed"))
+    front.fault = "403"
+
+    reader.discard()
+    client.close()
+
+    [warning] = log.warnings
+    assert "cannot delete the read messages" in warning
 
 
 def test_a_store_that_stays_away_is_a_loss(front, store, log, handler, put, custom, wait_until):

@@ -5,87 +5,152 @@ import os
 import re
 import shutil
 import subprocess
+import tomllib
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
 
+from tests.deploy.compose import COMPOSE, SECRETS, VARIABLE, Service, services
+
 PROJECT = Path(__file__).resolve().parents[2]
-COMPOSE = PROJECT / "docker-compose.yml"
 EXAMPLE = PROJECT / ".env.example"
-SECRETS = {name: "for-the-test" for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "POLARIS_ROOT_CLIENT_SECRET")}
-VARIABLE = re.compile(r"\$\{(\w+)(?:(:-)([^}]*)|:\?[^}]*)?\}")
+PROFILES = {"worker", "demo", "dagster", "monitoring"}
+#: Our own, from this checkout.
+OURS = {"worker", "generator", "dagster-code", "dagster-webserver", "dagster-daemon"}
+COMPONENTS = {"kafka", "s3", "postgres", "polaris-schema", "polaris", "polaris-bootstrap"}
 
 
-def filled(text: str) -> str:
-    """What compose makes of a string when no variable but the secrets is set."""
-    return VARIABLE.sub(lambda found: found[3] if found[2] else SECRETS[found[1]], text)
+def of(profile: str | None) -> dict[str, Service]:
+    """The services that start with one profile, or with none."""
+    return {
+        name: service
+        for name, service in services().items()
+        if "profiles" not in service.settings or profile in service.settings["profiles"]
+    }
 
 
-@pytest.fixture(scope="module")
-def services() -> dict[str, dict[str, Any]]:
-    """The services, with defaults filled in."""
-    found: dict[str, dict[str, Any]] = yaml.safe_load(filled(COMPOSE.read_text(encoding="utf-8")))["services"]
-    return found
+def text() -> str:
+    return COMPOSE.read_text(encoding="utf-8")
 
 
-def test_every_image_is_pinned_and_overridable(services: dict[str, dict[str, Any]]) -> None:
-    raw = yaml.safe_load(COMPOSE.read_text(encoding="utf-8"))["services"]
+def test_every_image_is_pinned_and_overridable() -> None:
+    raw = yaml.safe_load(text())["services"]
 
-    for name, service in services.items():
-        tag = service["image"].rpartition(":")[2]
-        assert re.match(r"\d+\.\d+", tag), f"{name}: {tag} is no version"
+    for name, service in services().items():
+        tag = service.settings["image"].rpartition(":")[2]
+        assert re.match(r"v?\d+\.\d+", tag), f"{name}: {tag} is no version"
         assert "_VERSION:-" in raw[name]["image"], f"{name} cannot be overridden"
 
 
-def test_every_port_is_bound_to_loopback_and_distinct(services: dict[str, dict[str, Any]]) -> None:
-    bound = [port for service in services.values() for port in service.get("ports", [])]
+def test_our_images_have_the_version_of_the_project() -> None:
+    version = tomllib.loads((PROJECT / "Cargo.toml").read_text(encoding="utf-8"))["workspace"]["package"]["version"]
 
-    assert len(bound) == 4
+    assert {name for name, service in services().items() if "build" in service.settings} == OURS
+    for name in OURS:
+        assert services()[name].settings["image"].endswith(f":{version}"), name
+
+
+def test_without_a_profile_there_are_the_components_alone() -> None:
+    assert set(of(None)) == COMPONENTS
+    assert set(of("worker")) - COMPONENTS == {"worker"}
+    assert set(of("demo")) - COMPONENTS == {"generator"}
+    assert set(of("monitoring")) - COMPONENTS == {"prometheus", "grafana"}
+    assert set(of("dagster")) - COMPONENTS == {"dagster-postgres", "dagster-code", "dagster-webserver", "dagster-daemon"}
+
+
+def test_profiles_are_explained_at_the_top() -> None:
+    head = text().partition("\nname: ")[0]
+
+    assert set(re.findall(r"^#   (\w+)  +\S", head, flags=re.MULTILINE)) == PROFILES
+    used = {profile for service in services().values() for profile in service.settings.get("profiles", [])}
+    assert used == PROFILES
+
+
+def test_every_port_is_bound_to_loopback_and_distinct() -> None:
+    bound = [port for service in services().values() for port in service.settings.get("ports", [])]
+
+    assert len(bound) == 8
     assert all(port.startswith("127.0.0.1:") for port in bound)
     assert len({port.split(":")[1] for port in bound}) == len(bound)
 
 
-def test_dependencies_exist_and_what_is_waited_for_has_a_healthcheck(services: dict[str, dict[str, Any]]) -> None:
-    for name, service in services.items():
-        for other, rule in service.get("depends_on", {}).items():
-            assert other in services, f"{name} depends on {other}"
-            if rule["condition"] == "service_healthy":
-                assert "healthcheck" in services[other], f"{name} waits for {other}, which has no healthcheck"
+@pytest.mark.parametrize("profile", [None, *sorted(PROFILES)])
+def test_up_with_wait_ends_well(profile: str | None) -> None:
+    """`up --wait` waits for health where there is a check, for the end where another service of the same profile waits for that.
+
+    For any other container it does not wait, and it fails if that container has ended meanwhile.
+    """
+    started = of(profile)
+    ended_well = set()
+    for name, service in started.items():
+        for other, rule in service.settings.get("depends_on", {}).items():
+            assert other in started, f"{name} depends on {other}, which this profile does not start"
+            if rule["condition"] == "service_completed_successfully":
+                ended_well.add(other)
             else:
-                assert rule["condition"] == "service_completed_successfully"
+                assert rule["condition"] == "service_healthy"
+                assert "healthcheck" in started[other].settings, f"{name} waits for {other}, which has no healthcheck"
+
+    for name, service in started.items():
+        assert (name in ended_well) != ("healthcheck" in service.settings), name
 
 
-def test_long_running_services_have_healthchecks(services: dict[str, dict[str, Any]]) -> None:
-    assert {name for name, service in services.items() if "healthcheck" in service} == {"kafka", "s3", "postgres", "polaris"}
+def test_addresses_inside_the_network_are_those_of_services() -> None:
+    for name, service in services().items():
+        for key, value in service.environment.items():
+            for host, port in re.findall(r"(?:^|//)([a-z][a-z0-9-]*):(\d+)", value):
+                assert host in services(), f"{name}: {key} names `{host}:{port}`"
 
 
-def test_named_volumes_are_declared_and_bound_folders_exist_or_are_ours(services: dict[str, dict[str, Any]]) -> None:
-    declared = set(yaml.safe_load(filled(COMPOSE.read_text(encoding="utf-8")))["volumes"])
+def test_our_containers_are_confined() -> None:
+    for name in OURS | {"prometheus", "grafana"}:
+        settings = services()[name].settings
+        assert settings["cap_drop"] == ["ALL"], name
+        assert settings["security_opt"] == ["no-new-privileges:true"], name
+        assert settings.get("user", "1000") != "root"
+    for name in ("worker", "generator"):
+        assert services()[name].settings["read_only"], name
 
-    for service in services.values():
-        for volume in service.get("volumes", []):
+
+def test_configuration_is_mounted_read_only() -> None:
+    for name, service in services().items():
+        for volume in service.settings.get("volumes", []):
+            if volume.startswith("./") and name != "polaris-bootstrap":
+                assert volume.endswith(":ro"), f"{name}: {volume}"
+
+
+def test_named_volumes_are_declared_and_bound_folders_exist_or_are_ours() -> None:
+    declared = set(yaml.safe_load(text())["volumes"])
+    used = set()
+
+    for service in services().values():
+        for volume in service.settings.get("volumes", []):
             source = volume.split(":")[0]
+            used.add(source)
             known = (PROJECT / source).exists() or source.startswith("./.streamify/")
             assert source in declared or (source.startswith("./") and known), source
+    assert declared <= used
 
 
 def test_no_secret_has_a_default() -> None:
-    for name, kind, default in VARIABLE.findall(COMPOSE.read_text(encoding="utf-8")):
-        if "SECRET" in name or "PASSWORD" in name:
+    names = {name for name, _, _ in VARIABLE.findall(text())}
+
+    for name, kind, default in VARIABLE.findall(text()):
+        if "SECRET" in name or "PASSWORD" in name or "TOKEN" in name:
             assert not kind, f"{name} has the default {default}"
+    assert set(SECRETS) <= names
 
 
 def test_compose_accepts_the_file() -> None:
     """With the real program where it is installed; elsewhere the structure tests above are what there is."""
     docker = shutil.which("docker")
     has_compose = docker and subprocess.run([docker, "compose", "version"], capture_output=True, check=False).returncode == 0
-    text = COMPOSE.read_text(encoding="utf-8")
-    assert set(yaml.safe_load(text)) == {"name", "services", "volumes"}
+    assert set(yaml.safe_load(text())) == {"name", "services", "volumes", "x-lake", "x-confined"}
     if has_compose:
-        command = [str(docker), "compose", "-f", str(COMPOSE), "config", "--quiet"]
-        result = subprocess.run(command, env=os.environ | SECRETS, capture_output=True, text=True, check=False)
+        command = [str(docker), "compose", "-f", str(COMPOSE), "--profile", "*", "config", "--quiet"]
+        secrets = dict.fromkeys(SECRETS, "for-the-test")
+        result = subprocess.run(command, env=os.environ | secrets, capture_output=True, text=True, check=False)
         assert result.returncode == 0, result.stderr
 
 
@@ -104,9 +169,26 @@ def test_every_example_variable_stands_once_under_a_comment() -> None:
 
 
 def test_compose_variables_stand_in_the_example() -> None:
-    used = {name for name, _, _ in VARIABLE.findall(COMPOSE.read_text(encoding="utf-8"))}
+    used = {name for name, _, _ in VARIABLE.findall(text()) if name}
+    # Those that compose hands on as they are, because they have no value in the file.
+    handed_on = {
+        name
+        for service in services().values()
+        for name, value in service.settings.get("environment", {}).items()
+        if value is None
+    }
 
-    assert used <= set(example_variables())
+    assert used | handed_on <= set(example_variables())
+
+
+def test_versions_in_the_example_are_those_of_the_file() -> None:
+    stated = dict(re.findall(r"^#(\w+_VERSION)=(.+)$", EXAMPLE.read_text(encoding="utf-8"), flags=re.MULTILINE))
+    pinned = {name: default for name, _, default in VARIABLE.findall(text()) if name.endswith("_VERSION")}
+
+    assert stated == pinned
+    for file in (PROJECT / "deploy" / "docker").glob("*.Dockerfile"):
+        versions = dict(re.findall(r"^ARG (UV_VERSION)=(.+)$", file.read_text(encoding="utf-8"), flags=re.MULTILINE))
+        assert versions.items() <= pinned.items(), file.name
 
 
 def test_variables_of_the_programs_stand_in_the_example() -> None:

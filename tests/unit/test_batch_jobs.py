@@ -51,7 +51,6 @@ def test_care_compacts_then_tidies_manifests_then_expires_then_counts_orphans_an
     assert [job.function for job in jobs] == ["compact", "rewrite_manifests", "expire", "remove_orphans"]
     assert jobs[3].arguments == {"table": "t", "older_than": timedelta(days=3)}
     assert [job.is_dry_run for job in jobs] == [False, False, False, True]
-    assert [job.in_native for job in jobs] == [True, False, True, True]
 
 
 def test_care_by_its_settings():

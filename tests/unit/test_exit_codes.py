@@ -14,6 +14,7 @@ from dagster_project.resources.pipes.exit_codes import meaning_of
         (3, "it needs a decision by a person; nothing restarts it by itself", False),
         (130, "ended at once by a second SIGINT", True),
         (-9, "killed by SIGKILL", True),
+        (127, "the program could not be started", False),
         (77, "unknown code, neither of ours nor a signal", True),
     ],
 )

@@ -51,7 +51,8 @@ def test_a_swap_is_a_dry_run_first_and_loses_rows_only_if_told():
     assert (dry.table, dry.args) == ("bronze_listen_events", ["swap", REPLAY.staging, "--dry-run"])
     assert real.args == ["swap", REPLAY.staging, "--accept-loss", "--memory-limit", "256MB"]
     assert (dry.is_dry_run, real.is_dry_run) == (True, False)
-    assert (dry.in_native, real.in_native) == (False, False)
+    assert dry.arguments == {"staging": REPLAY.staging, "accept_loss": False, "dry_run": True}
+    assert real.arguments == {"staging": REPLAY.staging, "accept_loss": True, "dry_run": False, "memory_limit": "256MB"}
 
 
 def test_dead_letters_of_days_by_the_config():

@@ -5,7 +5,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 
-from tools.prove import chaos, generate, holes, outages, readers, silver
+from tools.prove import chaos, dagster, generate, holes, outages, readers, silver
 from tools.prove.claims import Claim, table
 
 SECONDS_AWAY = {"small": 5.0, "full": 60.0}
@@ -21,7 +21,7 @@ def _bronze(size: str, seed: int) -> dict[str, Callable[[], Iterator[Claim]]]:
     }
 
 
-PARTS = {"bronze": _bronze, "generate": generate.proofs, "silver": silver.proofs}
+PARTS = {"bronze": _bronze, "dagster": dagster.proofs, "generate": generate.proofs, "silver": silver.proofs}
 
 
 def main() -> int:

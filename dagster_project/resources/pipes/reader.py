@@ -3,7 +3,8 @@
 Differences to Dagster's own threaded readers, each a fault seen in them:
 * the cursor lives in the session, not on the reader, so a second session starts at its own beginning;
 * the thread's death is remembered in the journal, and the client fails the step;
-* after the worker's end the reader drains until `closed` or until there is nothing more to come.
+* after the worker's end the reader drains until `closed` or until there is nothing more to come;
+* what was delivered is dropped, so memory does not grow with the session (`session.py`).
 """
 
 import threading
@@ -19,6 +20,8 @@ from dagster_project.resources.pipes.results import Report
 from dagster_project.resources.pipes.session import MessageSink, RunLog, SessionJournal
 
 JOIN_TIMEOUT_SECONDS = 120.0
+# Asks our workers for progress messages; other writers pass over the key.
+PROGRESS_PARAMS = {"streamify_progress_interval_ms": 10_000}
 
 
 class SessionMessageReader(dg.PipesMessageReader):
@@ -54,7 +57,7 @@ class SessionMessageReader(dg.PipesMessageReader):
                 self._worker_ended.set()
                 thread.join(JOIN_TIMEOUT_SECONDS)
                 if thread.is_alive():
-                    self.journal.losses.append(f"the message reader did not end within {JOIN_TIMEOUT_SECONDS:.0f} s")
+                    self.journal.add_loss(f"the message reader did not end within {JOIN_TIMEOUT_SECONDS:.0f} s")
 
     @property
     def expected_writer_count(self) -> int:
@@ -69,6 +72,9 @@ class SessionMessageReader(dg.PipesMessageReader):
     def worker_has_ended(self) -> bool:
         """True once nothing new can be written: what is there now is all there is."""
         return self._worker_ended.is_set()
+
+    def discard(self) -> None:
+        """Removes what the session left in the channel; called once everything is read and the step has succeeded."""
 
     def pause(self, seconds: float) -> None:
         """Waits before the next poll; the worker's end cuts the wait short, but not below 100 ms."""
@@ -87,6 +93,7 @@ class SessionMessageReader(dg.PipesMessageReader):
     def _run(self, sink: MessageSink) -> None:
         try:
             self.read_all(sink)
+            sink.finish()
         except Exception as error:  # noqa: BLE001  # whatever it is, the journal must know
-            self.journal.losses.append(f"the message reader died: {type(error).__name__}: {error}")
+            self.journal.add_loss(f"the message reader died: {type(error).__name__}: {error}")
             self.log.warning("[pipes] the message reader died:\n%s", traceback.format_exc())

@@ -4,26 +4,20 @@ Dagster turns reported results into events only if the step returns them. A work
 failed on the next batch, did change the table; so its reports are logged as events before the failure is raised.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
 import dagster as dg
 
 DATA_VERSION_TAG = "dagster/data_version"
 Report = dg.MaterializeResult[None] | dg.AssetCheckResult
-Event = dg.AssetMaterialization | dg.AssetObservation | dg.AssetCheckEvaluation
-DeriveEvents = Callable[[Report], Iterable[Event]]
+Event = dg.AssetMaterialization | dg.AssetCheckEvaluation
 
 
-def no_further_events(_report: Report) -> Sequence[Event]:
-    """Derives nothing from a report."""
-    return []
-
-
-def keep_results(context: dg.AssetExecutionContext, reports: Iterable[Report], derive_events: DeriveEvents) -> int:
-    """Logs every report, and what follows from it, as events of the run, at once. Returns the number of events."""
+def keep_results(context: dg.AssetExecutionContext, reports: Iterable[Report]) -> int:
+    """Logs every report as an event of the run, at once. Returns the number of events."""
     num_events = 0
     for report in reports:
-        for event in (*_events_of(context, report), *derive_events(report)):
+        for event in _events_of(context, report):
             context.log_event(event)
             num_events += 1
     return num_events

@@ -10,7 +10,7 @@ Guarantees, beyond Dagster's reader of the same format:
 import random
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -20,11 +20,12 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 from urllib3.exceptions import HTTPError
 
-from dagster_project.resources.pipes.reader import SessionMessageReader
+from dagster_project.resources.pipes.reader import PROGRESS_PARAMS, SessionMessageReader
 from dagster_project.resources.pipes.session import MessageSink, RunLog
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
+    from mypy_boto3_s3.type_defs import ObjectIdentifierTypeDef
 
 ABSENT_CODES = frozenset({"NoSuchKey", "404", "NotFound"})
 TRANSPORT_ERRORS = (BotoCoreError, ClientError, HTTPError, OSError)
@@ -76,10 +77,21 @@ class S3MessageReader(SessionMessageReader):
         prefix: `<base>/<run>/<step>/<retry>`; a random last part is added, so that a prefix is never used twice, not even
             by a second session in one step or by a run that is resumed.
         timing: waiting times.
+        keeps_chunks: whether the chunks stay also after a step that succeeded.
     """
 
-    def __init__(self, log: RunLog, client: "S3Client", bucket: str, prefix: str, timing: S3Timing | None = None) -> None:
+    def __init__(
+        self,
+        log: RunLog,
+        client: "S3Client",
+        bucket: str,
+        prefix: str,
+        timing: S3Timing | None = None,
+        *,
+        keeps_chunks: bool = False,
+    ) -> None:
         super().__init__(log)
+        self._keeps_chunks = keeps_chunks
         self.bucket = bucket
         self.prefix = f"{prefix.strip('/')}/{uuid.uuid4().hex[:8]}".lstrip("/")
         self._client = client
@@ -93,6 +105,7 @@ class S3MessageReader(SessionMessageReader):
             "key_prefix": self.prefix,
             "include_stdio_in_messages": False,
             "streamify_min_interval_ms": 500,
+            **PROGRESS_PARAMS,
         }
 
     def read_all(self, sink: MessageSink) -> None:
@@ -109,7 +122,7 @@ class S3MessageReader(SessionMessageReader):
                 give_up_at = None
                 continue
             if num_failures:
-                self.journal.losses.append(f"the store stayed away, chunk {self._key(index)} was never read")
+                self.journal.add_loss(f"the store stayed away, chunk {self._key(index)} was never read")
                 return
             if ended:
                 give_up_at = give_up_at or time.monotonic() + self._timing.linger
@@ -157,13 +170,32 @@ class S3MessageReader(SessionMessageReader):
 
     def _look_for_gap(self, index: int) -> None:
         try:
-            listing = self._client.list_objects_v2(Bucket=self.bucket, Prefix=f"{self.prefix}/")
+            later = sum(self._index_of(key) > index for keys in self._stored_keys() for key in keys)
         except TRANSPORT_ERRORS as error:
             self.log.warning("[pipes] cannot list s3://%s/%s/: %s", self.bucket, self.prefix, error)
             return
-        later = sum(1 for item in listing.get("Contents", []) if self._index_of(item.get("Key", "")) > index)
         if later:
-            self.journal.losses.append(f"chunk {self._key(index)} is missing, {later} later ones are there")
+            self.journal.add_loss(f"chunk {self._key(index)} is missing, {later} later ones are there")
+
+    def discard(self) -> None:
+        """Deletes the chunks; if the store does not let us, one warning says so and the step succeeds all the same."""
+        if self._keeps_chunks:
+            return
+        try:
+            for keys in self._stored_keys():
+                objects: list[ObjectIdentifierTypeDef] = [{"Key": key} for key in keys]
+                answer = self._client.delete_objects(Bucket=self.bucket, Delete={"Objects": objects, "Quiet": True})
+                for error in answer.get("Errors", [])[:1]:
+                    raise OSError(error.get("Message") or error.get("Code"))
+        except TRANSPORT_ERRORS as error:
+            self.log.warning("[pipes] cannot delete the read messages s3://%s/%s/: %s", self.bucket, self.prefix, error)
+
+    def _stored_keys(self) -> Iterator[Sequence[str]]:
+        """Yields the keys of all chunks, up to a thousand at a time."""
+        pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=f"{self.prefix}/")
+        for page in pages:
+            if keys := [item["Key"] for item in page.get("Contents", [])]:
+                yield keys
 
     def _index_of(self, key: str) -> int:
         number = key.removeprefix(f"{self.prefix}/").removesuffix(".json")

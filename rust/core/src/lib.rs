@@ -6,6 +6,7 @@ pub mod contract;
 pub mod dead_letter;
 pub mod decode;
 pub mod identity;
+pub mod lease;
 pub mod ledger;
 pub mod replay;
 pub mod session;

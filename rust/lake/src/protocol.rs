@@ -104,6 +104,8 @@ pub enum Answer {
     Rejected(String),
     /// Not sent: what the commit was computed from has changed.
     Overtaken(String),
+    /// Not sent: another writer has the lease.
+    Held(String),
 }
 
 /// What happened.
@@ -180,6 +182,12 @@ pub enum Refusal {
     Overtaken {
         /// which one, and what it changed
         by: String,
+    },
+    /// Another writer has the lease on the table.
+    #[error("{lease}")]
+    Held {
+        /// who, and until when
+        lease: String,
     },
     /// The catalog will not take the commit.
     #[error("the catalog rejected the commit: {message}")]
@@ -277,6 +285,7 @@ impl Machine {
             }
             Answer::Rejected(message) => return self.stop_or_look(Refusal::Rejected { message }),
             Answer::Overtaken(by) => return self.stop_or_look(Refusal::Overtaken { by }),
+            Answer::Held(lease) => return self.stop_or_look(Refusal::Held { lease }),
         };
         if may_retry { Action::Load } else { self.stop_or_look(last) }
     }
@@ -317,6 +326,9 @@ impl Refusal {
             Refusal::Overtaken { .. } => {
                 Some("nothing was committed; start it again, it reads the table as it is now")
             }
+            Refusal::Held { .. } => Some(
+                "stop that writer, or wait until its lease has run out; if it is surely gone, start with `--take-over`",
+            ),
             Refusal::Rejected { .. } => {
                 Some("check the rights of the catalog principal and the table's settings")
             }

@@ -30,7 +30,7 @@ pub enum DaysArgument<'py> {
 }
 
 impl DaysArgument<'_> {
-    fn days(&self, name: &str) -> PyResult<BTreeSet<i32>> {
+    pub(crate) fn days(&self, name: &str) -> PyResult<BTreeSet<i32>> {
         let parse = |text: &str| text.parse::<Days>().map_err(|problem| argument(name, problem));
         match self {
             Self::Text(text) => Ok(parse(text)?.0),
@@ -53,7 +53,7 @@ impl DaysArgument<'_> {
 }
 
 /// What all jobs share.
-struct Shared {
+pub(crate) struct Shared {
     settings: Settings,
     lake: LakeSettings,
     contracts: Option<PathBuf>,
@@ -61,7 +61,7 @@ struct Shared {
 }
 
 impl Shared {
-    fn new(
+    pub(crate) fn new(
         py: Python<'_>,
         env: Option<&Bound<'_, PyAny>>,
         memory_limit: Option<Size>,
@@ -74,12 +74,12 @@ impl Shared {
         Ok(Self { settings, lake: environment.lake(py)?, contracts, watch: Watch { progress, cancel } })
     }
 
-    fn contracts(&self, py: Python<'_>) -> PyResult<Contracts> {
+    pub(crate) fn contracts(&self, py: Python<'_>) -> PyResult<Contracts> {
         contracts(self.contracts.as_deref()).map_err(|error| raised(py, &error))
     }
 
     /// Does the job to one table and returns its report.
-    fn run(self, py: Python<'_>, job: Job, table: String) -> PyResult<Py<PyAny>> {
+    pub(crate) fn run(self, py: Python<'_>, job: Job, table: String) -> PyResult<Py<PyAny>> {
         job.check().map_err(|error| raised(py, &error))?;
         let Self { settings, lake, watch, .. } = self;
         let report = run(py, watch, move |cancel, listener| async move {
@@ -160,6 +160,23 @@ pub fn compact(
         let days = days.map(|days| days.days("days")).transpose()?;
         let options = CompactOptions { small_below, min_files, days, dry_run };
         shared.run(py, Job::Compact(options), table)
+    })
+}
+
+/// Rewrites the manifests of `table`, sorted by partition; the data files stay as they are.
+#[pyfunction]
+#[pyo3(signature = (table, *, min_manifests=16, env=None, progress=None, cancel=None))]
+pub fn rewrite_manifests(
+    py: Python<'_>,
+    table: String,
+    min_manifests: u64,
+    env: Option<Bound<'_, PyAny>>,
+    progress: Option<Py<PyAny>>,
+    cancel: Option<Py<CancelToken>>,
+) -> PyResult<Py<PyAny>> {
+    guarded(py, || {
+        let shared = Shared::new(py, env.as_ref(), None, progress, cancel)?;
+        shared.run(py, Job::RewriteManifests(min_manifests), table)
     })
 }
 

@@ -11,6 +11,7 @@ mod call;
 mod environment;
 mod errors;
 mod jobs;
+mod replay;
 mod runtime;
 mod scan;
 mod value;
@@ -32,7 +33,9 @@ mod _native {
         UnavailableError,
     };
     #[pymodule_export]
-    use super::jobs::{compact, expire, remove_orphans, sessions, silver};
+    use super::jobs::{compact, expire, remove_orphans, rewrite_manifests, sessions, silver};
+    #[pymodule_export]
+    use super::replay::{replay_dead_letters, swap};
     #[pymodule_export]
     use super::scan::{Scan, Schema, scan};
 

@@ -1,4 +1,4 @@
-//! What can be seen from outside: `/metrics` (Prometheus text), `/healthz`, `/readyz`.
+//! What can be seen from outside: `/metrics` (Prometheus text), `/healthz`, `/readyz`, and what a program adds.
 //!
 //! * `/healthz` is 200 while the process can do its work, 503 with the reason once it cannot: restart it.
 //! * `/readyz` is 200 between start-up and shutdown, else 503: send it work or wait.
@@ -82,7 +82,7 @@ pub async fn bind(address: SocketAddr) -> Result<TcpListener, RuntimeError> {
     TcpListener::bind(address).await.map_err(|source| RuntimeError::Bind { address, source })
 }
 
-/// Serves until `shutdown` is cancelled. Logs the address it listens on.
+/// Serves, and `more` routes beside its own, until `shutdown` is cancelled. Logs the address it listens on.
 ///
 /// # Errors
 /// [`RuntimeError::Serve`] if the listener breaks.
@@ -90,11 +90,12 @@ pub async fn serve(
     listener: TcpListener,
     registry: Arc<Registry>,
     health: Health,
+    more: Router,
     shutdown: CancellationToken,
 ) -> Result<(), RuntimeError> {
     let address = listener.local_addr().map_err(RuntimeError::Serve)?;
     info!(%address, "metrics endpoint listens");
-    let router = router(registry, health);
+    let router = router(registry, health).merge(more);
     axum::serve(listener, router)
         .with_graceful_shutdown(async move { shutdown.cancelled().await })
         .await
@@ -157,7 +158,13 @@ mod tests {
         let listener = bind(local_address(0)).await.unwrap();
         let address = listener.local_addr().unwrap();
         let (health, shutdown) = (Health::new(), CancellationToken::new());
-        let server = tokio::spawn(serve(listener, Arc::new(registry), health.clone(), shutdown.clone()));
+        let server = tokio::spawn(serve(
+            listener,
+            Arc::new(registry),
+            health.clone(),
+            Router::new(),
+            shutdown.clone(),
+        ));
         Served { address, health, shutdown, server }
     }
 

@@ -10,12 +10,14 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{ArgAction, Parser, ValueEnum};
+use clap::{ArgAction, Parser, Subcommand, ValueEnum};
 use streamify_lake::protocol::ResumeFrom;
 use streamify_runtime::LogFormat;
 use streamify_runtime::settings::{parse_bytes, parse_duration};
 
 use self::parse::{parse_days, parse_offsets, parse_partitions};
+use uuid::Uuid;
+
 use crate::kafka::{self, Isolation};
 use crate::settings::{
     AdoptTable, Assignment, KafkaOptions, Memory, Policy, Range, Replay, Settings, SettingsError, Source,
@@ -33,6 +35,10 @@ const LEAST_MEMORY: u64 = 96_000_000;
 #[derive(Clone, Debug, Parser)]
 #[command(name = "streamify-stream", version, after_long_help = EXAMPLES, max_term_width = 110)]
 pub struct Cli {
+    /// What to do instead of landing records.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+
     /// Kafka brokers as host:port, separated by commas [default: the embedded broker under STREAMIFY_HOME]
     #[arg(long, env = "KAFKA_BOOTSTRAP_SERVERS", value_name = "HOST:PORT,...", help_heading = "Source")]
     pub bootstrap_servers: Option<String>,
@@ -142,6 +148,15 @@ pub struct Cli {
     #[arg(long, env = "STREAMIFY_RESUME_FROM", value_enum, value_name = "STATE", help_heading = "Decisions")]
     pub resume_from: Option<ResumeChoice>,
 
+    /// Take the place of a writer that holds a lease on a table, without waiting; that one then stops with exit code 3
+    #[arg(long, env = "STREAMIFY_TAKE_OVER", action = ArgAction::SetTrue, help_heading = "Decisions")]
+    pub take_over: bool,
+
+    /// How long a lease on the tables holds unless it is renewed, which keeps a second writer from being started by accident;
+    /// `0s`: no lease
+    #[arg(long, env = "STREAMIFY_LEASE_TIME", value_parser = parse_duration, default_value = "90s", value_name = "TIME", help_heading = "Run")]
+    pub lease_time: Duration,
+
     /// How long to wait at the start for brokers, topics, catalog and store
     #[arg(long, env = "STREAMIFY_CONNECT_TIMEOUT", value_parser = parse_duration, default_value = "60s", value_name = "TIME", help_heading = "Outages")]
     pub connect_timeout: Duration,
@@ -174,9 +189,19 @@ pub struct Cli {
     #[arg(long, value_name = "DAYS", value_parser = parse_days, group = "range", requires = "replay_into", help_heading = "Replay")]
     pub event_times: Option<Range>,
 
-    /// Address for /metrics, /healthz and /readyz, e.g. `127.0.0.1:9464` [default: no endpoint]
+    /// Address for /metrics, /healthz, /readyz and /v1 (status, barrier, stop), e.g. `127.0.0.1:9464` [default: no endpoint]
     #[arg(long, env = "STREAMIFY_METRICS_LISTEN", value_name = "ADDRESS", help_heading = "Telemetry")]
     pub metrics_listen: Option<SocketAddr>,
+
+    /// What a stop over that address must name; without it only a loopback address takes one
+    #[arg(
+        long,
+        env = "STREAMIFY_CONTROL_TOKEN",
+        hide_env_values = true,
+        value_name = "TOKEN",
+        help_heading = "Telemetry"
+    )]
+    pub control_token: Option<String>,
 
     /// Form of the log lines on stderr
     #[arg(long, env = "STREAMIFY_LOG_FORMAT", value_enum, default_value_t = LogFormat::Human, value_name = "FORM", help_heading = "Telemetry")]
@@ -215,6 +240,13 @@ pub struct Cli {
     pub dagster_pipes_messages: Option<String>,
 }
 
+/// What else there is to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Subcommand)]
+pub enum Command {
+    /// Print how far the tables are behind Kafka, and who holds leases, as JSON; needs no running worker, changes nothing
+    Status,
+}
+
 const EXAMPLES: &str = "\
 Examples:
   Drain what is there and end, on the embedded broker and warehouse:
@@ -226,6 +258,8 @@ Examples:
         --kafka-option sasl.username=streamify
   Run as a service, a second behind, with metrics:
     streamify-stream --freshness 1s --metrics-listen 0.0.0.0:9464 --log-format json
+  Ask how far the tables are behind:
+    streamify-stream status
   Go on after the topic was deleted and made anew:
     streamify-stream --until caught-up --adopt-new-topic
   Read two days of a topic again, with a contract that was corrected, beside the table:
@@ -333,6 +367,10 @@ impl Cli {
             connect_timeout: self.connect_timeout,
             commit_timeout: self.commit_timeout,
             commit_retries: self.commit_retries,
+            lease_time: Some(self.lease_time).filter(|time| !time.is_zero()),
+            take_over: self.take_over,
+            writer_id: Uuid::new_v4(),
+            dagster_run_id: None,
             home: std::path::absolute(&self.home).unwrap_or(self.home),
             drop_record_for_test: false,
         })
@@ -344,6 +382,12 @@ impl Cli {
         }
         if self.freshness < Duration::from_millis(100) {
             return Err(invalid("--freshness", "a commit takes longer than 100ms; expected e.g. `1s`"));
+        }
+        if !self.lease_time.is_zero() && self.lease_time < Duration::from_secs(3) {
+            return Err(invalid(
+                "--lease-time",
+                "commits may take a second or two; expected at least `3s`, or `0s` for none",
+            ));
         }
         if self.file_size < 1_000_000 {
             return Err(invalid("--file-size", "expected at least 1MB"));

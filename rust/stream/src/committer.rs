@@ -14,8 +14,8 @@ use streamify_core::state::{Change, Span};
 use streamify_lake::commit::{Commit, Committer, Landing};
 use tokio::sync::mpsc::Receiver;
 use tokio::sync::watch;
-use tokio::time::Instant;
-use tracing::{debug, info};
+use tokio::time::{Instant, sleep_until};
+use tracing::{debug, info, warn};
 
 use crate::buffer::PartitionCut;
 use crate::clock;
@@ -23,6 +23,8 @@ use crate::dead_letters::{Buried, DeadLetters, Origin};
 use crate::error::StreamError;
 use crate::kafka::membership::Hints;
 use crate::kafka::{KafkaClient, TopicPartition};
+use crate::lease::FIRST;
+use crate::live::Live;
 use crate::metrics::Metrics;
 use crate::report::{Committed, Report};
 use crate::writer::{Flush, Progress};
@@ -58,6 +60,12 @@ pub struct CommitTask {
     pub report: Arc<Report>,
     /// Metrics.
     pub metrics: Arc<Metrics>,
+    /// How far the run is.
+    pub live: Arc<Live>,
+    /// How often the table's lease is renewed where no records come; `None`: there is none.
+    pub lease_interval: Option<Duration>,
+    /// The Dagster run that launched this one; stands in each commit's summary.
+    pub dagster_run_id: Option<String>,
 }
 
 impl CommitTask {
@@ -67,7 +75,7 @@ impl CommitTask {
     /// The first commit that did not land; nothing after it is tried.
     pub async fn run(mut self) -> Result<(), StreamError> {
         let mut logged: Option<Instant> = None;
-        while let Some(flush) = self.flushes.recv().await {
+        while let Some(flush) = self.next().await? {
             let committed = self.commit(flush).await;
             let committed = match committed {
                 Ok(committed) => committed,
@@ -83,8 +91,29 @@ impl CommitTask {
             }
             self.metrics.committed(&self.appender.table().name, &committed);
             self.report.add(&committed);
+            self.live.committed(&committed);
+        }
+        if let Err(error) = self.appender.give_up_lease().await {
+            warn!(topic = self.origin.topic, %error, "the lease was not given up, it runs out by itself");
         }
         Ok(())
+    }
+
+    /// Returns what to commit next; keeps the lease meanwhile.
+    async fn next(&mut self) -> Result<Option<Flush>, StreamError> {
+        let mut interval =
+            self.lease_interval.map(|every| if self.appender.has_lease() { every } else { FIRST });
+        loop {
+            let due = interval.map(|every| Instant::now() + every);
+            tokio::select! {
+                biased;
+                flush = self.flushes.recv() => return Ok(flush),
+                () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
+                    self.appender.renew_lease().await?;
+                    interval = self.lease_interval;
+                }
+            }
+        }
     }
 
     async fn commit(&mut self, flush: Flush) -> Result<Committed, StreamError> {
@@ -104,7 +133,7 @@ impl CommitTask {
                 files: flush.files,
                 changes: vec![change(&self.origin, &flush.partitions)],
                 ledger: Some(ledger),
-                summary: summary(&flush.partitions, valid_through_ms),
+                summary: self.summary(&flush.partitions, valid_through_ms),
                 ..Commit::default()
             })
             .await?;
@@ -131,6 +160,18 @@ impl CommitTask {
                 cost,
             },
         ))
+    }
+
+    fn summary(
+        &self,
+        partitions: &[PartitionCut],
+        valid_through_ms: Option<i64>,
+    ) -> BTreeMap<String, String> {
+        let mut summary = summary(partitions, valid_through_ms);
+        if let Some(run_id) = &self.dagster_run_id {
+            summary.insert("streamify.dagster-run-id".to_owned(), run_id.clone());
+        }
+        summary
     }
 
     fn hint(&self, partitions: &[PartitionCut]) {

@@ -15,6 +15,7 @@ use crate::kafka::Waker;
 pub struct Control {
     stop: AtomicBool,
     cuts: Vec<AtomicU64>,
+    hurries: Vec<AtomicUsize>,
     wakers: Mutex<Vec<Waker>>,
     behind: AtomicUsize,
     caught_up: Notify,
@@ -27,6 +28,7 @@ impl Control {
         let control = Arc::new(Self {
             stop: AtomicBool::new(false),
             cuts: (0..num_topics).map(|_| AtomicU64::new(0)).collect(),
+            hurries: (0..num_topics).map(|_| AtomicUsize::new(0)).collect(),
             wakers: Mutex::default(),
             behind: AtomicUsize::new(num_behind),
             caught_up: Notify::new(),
@@ -53,6 +55,21 @@ impl Control {
     /// Returns the number of cuts asked for of a topic so far.
     pub fn cut_number(&self, topic: usize) -> u64 {
         self.cuts.get(topic).map_or(0, |cut| cut.load(Ordering::Acquire))
+    }
+
+    /// Notes one more, or one less, who waits for the topic's next commits.
+    pub fn hurry(&self, topic: usize, more: bool) {
+        let Some(waiting) = self.hurries.get(topic) else { return };
+        if more {
+            waiting.fetch_add(1, Ordering::AcqRel);
+        } else {
+            waiting.fetch_sub(1, Ordering::AcqRel);
+        }
+    }
+
+    /// Returns whether somebody waits for the topic's next commits.
+    pub fn is_in_hurry(&self, topic: usize) -> bool {
+        self.hurries.get(topic).is_some_and(|waiting| waiting.load(Ordering::Acquire) > 0)
     }
 
     /// Asks all intake threads to hand over everything and to end.

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use streamify_core::contract::ContractError;
+use streamify_core::lease::Lease;
 use streamify_core::state::SourceIdentity;
 use streamify_lake::commit::CommitError;
 use streamify_lake::protocol::Refusal;
@@ -102,6 +103,14 @@ pub enum StreamError {
     /// A commit did not land.
     #[error(transparent)]
     Commit(#[from] CommitError),
+    /// Another writer has a table.
+    #[error("table `{table}`: another writer holds the lease: {lease}")]
+    LeaseHeld {
+        /// table
+        table: String,
+        /// whose, and until when
+        lease: Box<Lease>,
+    },
     /// A table has rows that this worker's kind did not write.
     #[error("table `{table}` was filled by another pipeline: {found}")]
     ForeignTable {
@@ -270,6 +279,7 @@ impl StreamError {
             }
             Self::Runtime(RuntimeError::LogFilter { .. }) => ExitCode::BadSettings,
             Self::ForeignTable { .. }
+            | Self::LeaseHeld { .. }
             | Self::CannotAdopt { .. }
             | Self::SourceChanged { .. }
             | Self::Gaps { .. }
@@ -293,6 +303,9 @@ impl StreamError {
             }
             Self::TopicsMissing { .. } => "create them, or name the topics to read with `--topics`",
             Self::UnknownTopic { .. } => "a topic needs a contract file; name the folder with `--contracts`",
+            Self::LeaseHeld { .. } => {
+                "stop that worker first (`streamify-stream status` shows the leases); one that was killed on another machine is waited for until its lease runs out; if it is surely gone, rerun with `--take-over`"
+            }
             Self::ForeignTable { .. } => {
                 "stop the other pipeline, then run once with `--adopt-table from-offset-columns` (goes on after the largest offset in the table), `--adopt-table earliest` (reads the whole topic; silver drops what is there twice) or `--adopt-table latest` (only what comes from now on)"
             }

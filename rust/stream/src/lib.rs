@@ -6,9 +6,11 @@
 //! Bytes on the way are bounded by one [`budget`].
 //!
 //! Around it: [`cli`] and [`settings`]; [`start`] and [`plan`] decide where to begin; [`session`] wires the parts; [`worker`] begins
-//! anew after what can heal; [`report`] and [`metrics`] tell what was done.
+//! anew after what can heal; [`lease`]s keep a second writer away; [`report`], [`metrics`] and [`live`] tell what was done and how
+//! far it is, the last one over [`api`]; [`status`] tells it without a running worker.
 
 pub mod adoption;
+pub mod api;
 pub mod broker;
 pub mod budget;
 pub mod buffer;
@@ -21,6 +23,8 @@ pub mod dead_letters;
 pub mod error;
 pub mod intake;
 pub mod kafka;
+pub mod lease;
+pub mod live;
 pub mod metrics;
 pub mod plan;
 pub mod replay;
@@ -30,6 +34,7 @@ pub mod session;
 pub mod settings;
 pub mod skips;
 pub mod start;
+pub mod status;
 pub mod summary;
 pub mod wait;
 pub mod watch;

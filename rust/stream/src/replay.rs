@@ -21,7 +21,7 @@ use crate::error::{Gap, StreamError};
 use crate::intake::Assigned;
 use crate::kafka::{KafkaClient, TopicPartition};
 use crate::plan::Log;
-use crate::settings::{Range, Replay, Settings};
+use crate::settings::{Range, Replay, Settings, Source};
 use crate::start::{Logs, Ready, ReadyTopic, blocking, commit_options, kafka};
 use crate::wait::until_ready;
 
@@ -162,6 +162,11 @@ impl Making<'_> {
         let offsets = match &self.replay.range {
             Range::Offsets(offsets) => {
                 within(offsets, log, &state.next).map_err(|problem| self.cannot(&problem))?
+            }
+            Range::Days(_) if self.settings.source == Source::Embedded => {
+                return Err(self.cannot(
+                    "the embedded broker does not find offsets by time; name them with --from-offsets",
+                ));
             }
             Range::Days(days) => self.since(days[0], &state.next).await?,
         };

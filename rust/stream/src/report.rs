@@ -191,13 +191,6 @@ impl Report {
         state.peak_buffer_bytes = state.peak_buffer_bytes.max(bytes);
     }
 
-    /// Returns the next offset to read by topic and partition, for those that were committed in this run.
-    pub fn next_offsets(&self) -> BTreeMap<(String, i32), i64> {
-        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        // Epochs ascend, so the last one stays.
-        state.offsets.values().map(|offset| ((offset.topic.clone(), offset.partition), offset.to)).collect()
-    }
-
     /// Returns the number of commits so far.
     pub fn num_commits(&self) -> u64 {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);

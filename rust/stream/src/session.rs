@@ -26,6 +26,8 @@ use crate::error::StreamError;
 use crate::intake::{Assigned, ChunkGoal, Intake, IntakeTopic, Shared, shares};
 use crate::kafka::membership::Held;
 use crate::kafka::{KafkaClient, Server, TopicPartition};
+use crate::lease::renewal_interval;
+use crate::live::{Beginning, Live};
 use crate::metrics::Metrics;
 use crate::report::Report;
 use crate::settings::{Settings, Until};
@@ -71,6 +73,8 @@ pub struct Frame {
     pub report: Arc<Report>,
     /// Metrics.
     pub metrics: Arc<Metrics>,
+    /// How far the run is.
+    pub live: Arc<Live>,
     /// Cancelled by the first signal.
     pub shutdown: CancellationToken,
     /// When the run is to end.
@@ -106,6 +110,7 @@ pub async fn run(frame: &Frame, ready: Ready) -> Result<End, StreamError> {
         held,
     };
     frame.metrics.reading_begins();
+    frame.live.begin(beginnings(&topics, &assigned), Arc::clone(&parts.control));
     let shares = shares(assigned, frame.settings.decode_threads);
     let intake_topics = spawn_lanes(frame, &parts, topics, dead_letters, &shares, &mut tasks);
     spawn_intake(frame, &parts, shares, &intake_topics, &mut tasks)?;
@@ -117,12 +122,13 @@ pub async fn run(frame: &Frame, ready: Ready) -> Result<End, StreamError> {
         identities: &identities,
         partitions: &parts.partitions,
         metrics: &frame.metrics,
-        report: &frame.report,
+        live: &frame.live,
         budget: &parts.budget,
         outage_limit: frame.settings.commit_timeout,
     };
     let ended = until_ended(frame, &parts, &watch, &mut tasks).await;
     parts.control.stop();
+    frame.live.end();
     let drained = drain(frame, tasks).await;
     frame.report.note_peak(parts.budget.peak());
     let Parts { server, client, held, .. } = parts;
@@ -137,6 +143,20 @@ pub async fn run(frame: &Frame, ready: Ready) -> Result<End, StreamError> {
     drop(held);
     drained?;
     ended
+}
+
+fn beginnings(topics: &[ReadyTopic], assigned: &[Assigned]) -> Vec<Beginning> {
+    let starts = |index| {
+        let ours = assigned.iter().filter(move |one| one.topic == index);
+        ours.map(|one| (one.partition.partition, one.start)).collect()
+    };
+    let beginning = |(index, topic): (usize, &ReadyTopic)| Beginning {
+        topic: topic.contract.topic.clone(),
+        epoch: topic.origin.epoch,
+        snapshot_id: topic.appender.table().metadata.current_snapshot_id(),
+        starts: starts(index),
+    };
+    topics.iter().enumerate().map(beginning).collect()
 }
 
 /// Starts a writer and a committer for each topic; returns what the intake threads need of them.
@@ -200,6 +220,9 @@ fn spawn_lanes(
             },
             report: Arc::clone(&frame.report),
             metrics: Arc::clone(&frame.metrics),
+            live: Arc::clone(&frame.live),
+            lease_interval: settings.lease_time.map(renewal_interval),
+            dagster_run_id: settings.dagster_run_id.clone(),
         };
         tasks.spawn_job(task_name, committer.run());
     }

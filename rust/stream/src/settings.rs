@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use clap::ValueEnum;
 use streamify_lake::protocol::ResumeFrom;
+use uuid::Uuid;
 
 use crate::kafka::{self, Isolation};
 
@@ -130,6 +131,14 @@ pub struct Settings {
     pub commit_timeout: Duration,
     /// Conflicts one commit may meet.
     pub commit_retries: u32,
+    /// How long a lease holds; `None`: none is taken.
+    pub lease_time: Option<Duration>,
+    /// Whether to take the place of a writer that holds a lease.
+    pub take_over: bool,
+    /// Names this run in leases and commits.
+    pub writer_id: Uuid,
+    /// The Dagster run that launched this one.
+    pub dagster_run_id: Option<String>,
     /// Folder of everything embedded.
     pub home: PathBuf,
     /// Makes the worker lose one record on purpose, to prove that the ledger notices. No flag sets this.

@@ -24,6 +24,7 @@ use crate::error::StreamError;
 use crate::intake::Assigned;
 use crate::kafka::membership::{Held, Membership};
 use crate::kafka::{KafkaClient, KafkaError, KafkaSettings, TopicIdentity, TopicPartition};
+use crate::lease::claim_table;
 use crate::plan::{Decisions, Log, Plan, plan};
 use crate::replay;
 use crate::settings::{Assignment, Settings, Source, Until};
@@ -112,6 +113,7 @@ pub async fn prepare(
             let all = logs.find(contract, all.collect()).await?;
             appender = adoption::adopt(&lake, contract, choice, &all, &commit_options(settings)).await?;
         }
+        claim_table(settings, &mut appender).await?;
         let (topic, plan) = ready_topic(settings, Arc::clone(contract), appender, log).await?;
         for mut one in assignments(settings, topics.len(), log, &plan) {
             one.letters = known(&dead_letters, &topic.origin, &one.start()).await?;

@@ -13,8 +13,8 @@ use crate::clock;
 use crate::error::StreamError;
 use crate::kafka::config::topic_configs;
 use crate::kafka::{KafkaClient, Server, TopicIdentity, TopicPartition};
+use crate::live::{Live, Position};
 use crate::metrics::Metrics;
-use crate::report::Report;
 use crate::start::blocking;
 
 const TICK: Duration = Duration::from_secs(1);
@@ -39,8 +39,8 @@ pub struct Watch<'a> {
     pub partitions: &'a [TopicPartition],
     /// Metrics.
     pub metrics: &'a Metrics,
-    /// What is committed.
-    pub report: &'a Report,
+    /// How far the run is.
+    pub live: &'a Live,
     /// The budget.
     pub budget: &'a Budget,
     /// How long brokers may be away.
@@ -78,20 +78,20 @@ impl Watch<'_> {
             }
             let now_ms = clock::now_us() / 1000;
             self.metrics.tick(now_ms, self.budget.used());
-            let committed = self.report.next_offsets();
             for partition in self.partitions {
-                let end = self.client.cached_high_watermark(partition);
-                let next = committed.get(&(partition.topic.clone(), partition.partition));
-                if let (Some(end), Some(next)) = (end, next) {
-                    let lag = (end - next).max(0);
-                    self.metrics.lag(&partition.topic, partition.partition, lag);
-                    let kept = retention
-                        .lock()
-                        .unwrap_or_else(PoisonError::into_inner)
-                        .get(&partition.topic)
-                        .copied();
+                if let Some(end) = self.client.cached_high_watermark(partition) {
+                    self.live.note_end(&partition.topic, partition.partition, end);
+                }
+            }
+            let retention = retention.lock().unwrap_or_else(PoisonError::into_inner);
+            for (topic, position) in self.live.topics() {
+                let kept = retention.get(&topic).copied();
+                self.live.note_retention(&topic, kept);
+                for Position { partition, lag_records, .. } in position.partitions.into_values() {
+                    let Some(lag) = lag_records else { continue };
+                    self.metrics.lag(&topic, partition, lag);
                     if let Some(kept) = kept {
-                        self.metrics.headroom(&partition.topic, partition.partition, lag, kept, now_ms);
+                        self.metrics.headroom(&topic, partition, lag, kept, now_ms);
                     }
                 }
             }

@@ -18,6 +18,7 @@ use tracing::{info, warn};
 
 use crate::error::StreamError;
 use crate::kafka::membership::Membership;
+use crate::live::Live;
 use crate::metrics::Metrics;
 use crate::replay;
 use crate::report::Report;
@@ -35,6 +36,7 @@ pub struct Worker {
     contracts: Vec<Arc<Contract>>,
     report: Arc<Report>,
     metrics: Arc<Metrics>,
+    live: Arc<Live>,
     health: Health,
 }
 
@@ -60,6 +62,7 @@ impl Worker {
             report: Arc::new(Report::new(tables, started)),
             metrics: Arc::new(Metrics::new(registry, &topics)),
             settings: Arc::new(settings),
+            live: Arc::default(),
             lake,
             contracts,
             health,
@@ -71,6 +74,11 @@ impl Worker {
         Arc::clone(&self.report)
     }
 
+    /// Returns how far the run is, partition by partition.
+    pub fn live(&self) -> Arc<Live> {
+        Arc::clone(&self.live)
+    }
+
     /// Runs until the work is done or `shutdown` is cancelled.
     ///
     /// # Errors
@@ -80,6 +88,7 @@ impl Worker {
             settings: Arc::clone(&self.settings),
             report: Arc::clone(&self.report),
             metrics: Arc::clone(&self.metrics),
+            live: Arc::clone(&self.live),
             deadline: self.settings.max_duration.map(|limit| tokio::time::Instant::now() + limit),
             shutdown,
         };
@@ -147,7 +156,11 @@ async fn leave(member: Option<Membership>) {
     let _ = spawn_blocking(move || drop(member)).await;
 }
 
-fn contracts(settings: &Settings) -> Result<Vec<Arc<Contract>>, StreamError> {
+/// Returns the contracts of the topics that are read.
+///
+/// # Errors
+/// A contract is not valid, or a topic has none.
+pub fn contracts(settings: &Settings) -> Result<Vec<Arc<Contract>>, StreamError> {
     let all = match &settings.contracts {
         Some(folder) => streamify_core::load_dir(folder)?,
         None => streamify_core::builtin(),

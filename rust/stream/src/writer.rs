@@ -260,6 +260,7 @@ impl Work {
         let now = Instant::now();
         let dead_letter_limit = self.writer.frame.budget.limit() / DEAD_LETTER_PART;
         let is_due = now >= self.schedule.due()
+            || self.writer.control.is_in_hurry(self.writer.topic)
             || self.making.days.is_full()
             || self.making.dead_letter_bytes.bytes() >= dead_letter_limit;
         if is_due {

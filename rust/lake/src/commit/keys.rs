@@ -1,6 +1,7 @@
 //! Names of what we write into snapshot summaries and table properties, and reading them back.
 
 use iceberg::spec::{Snapshot, TableMetadata};
+use streamify_core::lease::Leases;
 use streamify_core::state::{StateTextError, TableState};
 use uuid::Uuid;
 
@@ -16,6 +17,18 @@ pub const STATE_SEQUENCE: &str = "streamify.state-sequence";
 pub const LEDGER: &str = "streamify.ledger";
 /// What the commit changed in the state, JSON list of `Change`; in the summary.
 pub const CHANGES: &str = "streamify.changes";
+
+/// Who may write the table, JSON of `Leases`; table property.
+pub const LEASES: &str = "streamify.leases";
+/// The writer that made the commit, if it has a lease; in the summary.
+pub const WRITER_ID: &str = "streamify.writer-id";
+/// What an empty commit did to its writer's lease: `taken`, `renewed` or `given up`; in the summary.
+pub const LEASE: &str = "streamify.lease";
+
+/// Returns the leases of a table; a text that cannot be read counts as none, for they only guard against accidents.
+pub fn leases(metadata: &TableMetadata) -> Leases {
+    metadata.properties().get(LEASES).and_then(|text| Leases::from_json(text)).unwrap_or_default()
+}
 
 /// Reads what the protocol needs from a table's metadata.
 pub fn view(metadata: &TableMetadata, commit_id: Uuid) -> Result<View, StateTextError> {

@@ -16,12 +16,17 @@
 //! | rewrite files | [`Kind::Replace`] | anything, while the removed files are live and have no delete files | overtaken |
 //! | rewrite manifests | [`Kind::Manifests`] | anything: each attempt takes the manifests of its base | - |
 //!
+//! A committer with a lease ([`Committer::set_claim`]) renews it with each commit, and is refused (`Held`) while another writer
+//! has it. One without, such as the care of tables, commits beside any.
+//!
 //! Overtaken means: nothing was committed; read again and try anew. Rewritten files (`replace` snapshots, whoever made
 //! them) leave the rows as they were and overtake only those who remove the same files.
 
+pub mod claim;
 mod error;
 pub mod history;
 pub mod keys;
+mod leases;
 mod manifests;
 mod regroup;
 mod removal;
@@ -33,17 +38,19 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use iceberg::spec::{DataFile, FormatVersion, ManifestFile};
+use iceberg::spec::{DataFile, FormatVersion, MAIN_BRANCH, ManifestFile, SnapshotRetention};
 use streamify_core::ledger::Ledger;
 use streamify_core::state::{Change, TableState};
 use tracing::{debug, warn};
 use uuid::Uuid;
 
+use self::claim::Claim;
 pub use self::error::CommitError;
 pub(crate) use self::manifests::{current as manifests_of_head, entries_of as snapshot_entries};
 use self::retry::Retry;
 pub use self::rule::Untouched;
 use self::snapshot::{Attempt, AttemptError, Draft};
+use crate::care::refs;
 use crate::catalog::{Catalog, CommitFailure, LoadedTable};
 use crate::protocol::{Action, Answer, Event, Intent, Machine, Refusal, ResumeFrom, View};
 use crate::scan::LiveFile;
@@ -124,7 +131,11 @@ pub struct Committer {
     /// Manifests of the head of `table`; `None`: to be read.
     manifests: Option<Vec<ManifestFile>>,
     state: TableState,
+    /// How long `main` keeps its snapshots, as of the last time that the table was loaded.
+    retention: SnapshotRetention,
     options: CommitOptions,
+    /// Its lease; without one it commits beside those of others.
+    claim: Option<Claim>,
 }
 
 impl Committer {
@@ -141,7 +152,8 @@ impl Committer {
         let state = view(&table, Uuid::nil())?
             .state(options.resume_from)
             .map_err(|refusal| CommitError::refused(&table.name, refusal, false))?;
-        Ok(Committer { catalog, table, manifests: None, state, options })
+        let retention = retention(&table);
+        Ok(Committer { catalog, table, manifests: None, state, retention, options, claim: None })
     }
 
     /// What the table has consumed.
@@ -170,6 +182,7 @@ impl Committer {
                     if table.metadata.current_snapshot_id() != self.table.metadata.current_snapshot_id() {
                         self.manifests = None;
                     }
+                    self.retention = retention(&table);
                     self.table = table;
                     return Ok(());
                 }
@@ -206,7 +219,10 @@ impl Committer {
             resume_from: self.options.resume_from,
         });
         let commit_id = commit.commit_id;
-        let mut draft = Draft::new(commit);
+        let mut draft = Draft::new(commit, self.retention.clone());
+        if let Some(claim) = &self.claim {
+            draft.note(keys::WRITER_ID, claim.writer_id());
+        }
         let mut event = Event::Loaded(view(&self.table, commit_id)?);
         loop {
             let again = retry.may_continue();
@@ -221,6 +237,9 @@ impl Committer {
                 Action::Finish { snapshot_id, state, found } => {
                     // From here on property and snapshots agree again.
                     self.options.resume_from = None;
+                    if let Some(claim) = &mut self.claim {
+                        claim.landed(now_ms());
+                    }
                     self.state = state.clone();
                     let seconds = started.elapsed().as_secs_f64();
                     let attempts = draft.attempts();
@@ -258,6 +277,7 @@ impl Committer {
                 }
                 let view = view(&table, commit_id)?;
                 if view.table_uuid == self.table.metadata.uuid() {
+                    self.retention = retention(&table);
                     self.table = table;
                 }
                 Ok(Event::Loaded(view))
@@ -274,6 +294,7 @@ impl Committer {
         let attempt = match self.attempt(draft, state).await {
             Ok(attempt) => attempt,
             Err(AttemptError::Overtaken(by)) => return Answer::Overtaken(by),
+            Err(AttemptError::Held(error)) => return Answer::Held(error.to_string()),
             Err(AttemptError::Store(error)) => {
                 // Nothing was sent: the store did not take the manifests, or did not give them.
                 retry.failed(&error);
@@ -304,15 +325,28 @@ impl Committer {
     }
 
     async fn attempt(&mut self, draft: &mut Draft, state: &TableState) -> Result<Attempt, AttemptError> {
+        let claim = self.claim.as_ref();
+        let next = claim.map(|claim| claim.next(&keys::leases(&self.table.metadata), now_ms()));
+        let leases = next.transpose().map_err(AttemptError::Held)?;
         let head = match self.manifests.take() {
             Some(manifests) => manifests,
             None => manifests::current(&self.table.metadata, &self.table.file_io).await?,
         };
-        let attempt = draft.attempt(&self.table, &head, state).await;
+        let attempt = draft.attempt(&self.table, &head, state, leases.as_ref()).await;
         // Whatever happens to the attempt, these are the manifests of the head it was based on.
         self.manifests = Some(head);
         attempt
     }
+}
+
+/// Without snapshots there is no `main` yet, and nothing to keep.
+fn retention(table: &LoadedTable) -> SnapshotRetention {
+    let main = refs::all(&table.metadata).ok().and_then(|mut refs| refs.remove(MAIN_BRANCH));
+    main.map_or_else(|| SnapshotRetention::branch(None, None, None), |main| main.retention)
+}
+
+fn now_ms() -> i64 {
+    chrono::Utc::now().timestamp_millis()
 }
 
 fn view(table: &LoadedTable, commit_id: Uuid) -> Result<View, CommitError> {

@@ -1,4 +1,10 @@
 //! The same live files in other manifests: sorted by partition, each manifest of a wanted size.
+//!
+//! The work is done once. An attempt that comes too late because others appended takes what the first one wrote, and the
+//! manifests that came since as they are; else a table that is written faster than its manifests can be read would never
+//! get there.
+
+use std::collections::HashSet;
 
 use iceberg::io::FileIO;
 use iceberg::spec::{ManifestContentType, ManifestFile, TableMetadata};
@@ -10,8 +16,37 @@ use crate::care::manifests::{Placed, TARGET_BYTES, bytes_per_entry, group};
 /// Standard table property: bytes of a manifest to aim for.
 const TARGET_PROPERTY: &str = "commit.manifest.target-size-bytes";
 
+/// Manifests that were written in the place of others.
+#[derive(Debug)]
+pub(super) struct Regrouped {
+    of: HashSet<String>,
+    into: Vec<ManifestFile>,
+}
+
+impl Regrouped {
+    /// Regroups all of `head`.
+    pub(super) async fn new(
+        metadata: &TableMetadata,
+        io: &FileIO,
+        names: &mut ManifestNames,
+        snapshot_id: i64,
+        head: &[ManifestFile],
+    ) -> iceberg::Result<Self> {
+        let of = head.iter().map(|manifest| manifest.manifest_path.clone()).collect();
+        Ok(Self { of, into: all(metadata, io, names, snapshot_id, head).await? })
+    }
+
+    /// Returns the manifests of `head` with these in the place of the others; `None` if one of those has gone since.
+    pub(super) fn within(&self, head: &[ManifestFile]) -> Option<Vec<ManifestFile>> {
+        let (known, new): (Vec<_>, Vec<_>) =
+            head.iter().partition(|manifest| self.of.contains(&manifest.manifest_path));
+        let is_whole = known.len() == self.of.len();
+        is_whole.then(|| self.into.iter().chain(new).cloned().collect())
+    }
+}
+
 /// Writes all live data files of `head` into new manifests; manifests of delete files pass unchanged.
-pub(super) async fn all(
+async fn all(
     metadata: &TableMetadata,
     io: &FileIO,
     names: &mut ManifestNames,

@@ -10,11 +10,13 @@ use iceberg::spec::{
     SnapshotRetention, SnapshotSummaryCollector, Summary, TableMetadata, UNASSIGNED_SEQUENCE_NUMBER,
 };
 use iceberg::{TableRequirement, TableUpdate};
+use streamify_core::lease::{LeaseError, Leases};
 use streamify_core::state::TableState;
 use uuid::Uuid;
 
 use super::manifests::{self, ManifestNames};
-use super::{Commit, Kind, history, keys, regroup, removal, rule};
+use super::regroup::Regrouped;
+use super::{Commit, Kind, history, keys, removal, rule};
 use crate::catalog::LoadedTable;
 
 /// A commit while it is tried: what all its attempts share.
@@ -23,9 +25,13 @@ pub(super) struct Draft {
     commit: Commit,
     snapshot_id: i64,
     summary: BTreeMap<String, String>,
+    /// How long `main` keeps its snapshots: a commit moves the branch and leaves its policy as it was set.
+    retention: SnapshotRetention,
     attempts: u32,
     names: Option<ManifestNames>,
     added: Option<ManifestFile>,
+    /// Of a rewrite of manifests: what the first attempt wrote.
+    regrouped: Option<Regrouped>,
 }
 
 /// Why an attempt was not built.
@@ -33,6 +39,8 @@ pub(super) struct Draft {
 pub(super) enum AttemptError {
     /// What the commit was computed from has changed; the text says what.
     Overtaken(String),
+    /// Another writer has the lease.
+    Held(LeaseError),
     /// The store did not give or take a manifest.
     Store(iceberg::Error),
 }
@@ -53,7 +61,7 @@ pub(super) struct Attempt {
 }
 
 impl Draft {
-    pub(super) fn new(commit: Commit) -> Self {
+    pub(super) fn new(commit: Commit, retention: SnapshotRetention) -> Self {
         // 63 random bits of a fresh uuid, as the Java and Python libraries make snapshot ids.
         let (high, low) = Uuid::new_v4().as_u64_pair();
         let snapshot_id = ((high ^ low) & (i64::MAX as u64)) as i64;
@@ -63,19 +71,26 @@ impl Draft {
         if let Some(ledger) = &commit.ledger {
             summary.insert(keys::LEDGER.to_string(), serde_json::to_string(ledger).unwrap_or_default());
         }
-        Draft { commit, snapshot_id, summary, attempts: 0, names: None, added: None }
+        Draft { commit, snapshot_id, summary, retention, attempts: 0, names: None, added: None, regrouped: None }
     }
 
     pub(super) fn attempts(&self) -> u32 {
         self.attempts
     }
 
-    /// Writes what this attempt needs to the store and returns it; `head` are the manifests of the base's head.
+    /// Adds an entry to the snapshot summary.
+    pub(super) fn note(&mut self, key: &str, value: &str) {
+        self.summary.insert(key.to_owned(), value.to_owned());
+    }
+
+    /// Writes what this attempt needs to the store and returns it; `head` are the manifests of the base's head, `leases`
+    /// the table's after the commit if it changes them.
     pub(super) async fn attempt(
         &mut self,
         base: &LoadedTable,
         head: &[ManifestFile],
         state: &TableState,
+        leases: Option<&Leases>,
     ) -> Result<Attempt, AttemptError> {
         let metadata = base.metadata.as_ref();
         let io = &base.file_io;
@@ -87,7 +102,13 @@ impl Draft {
         }
         let names = self.names.get_or_insert_with(|| ManifestNames::new(metadata, self.commit.commit_id));
         let kept = match (self.commit.kind, self.commit.removed.as_slice()) {
-            (Kind::Manifests, _) => regroup::all(metadata, io, names, self.snapshot_id, head).await?,
+            (Kind::Manifests, _) => match self.regrouped.as_ref().and_then(|former| former.within(head)) {
+                Some(manifests) => manifests,
+                None => {
+                    let new = Regrouped::new(metadata, io, names, self.snapshot_id, head).await?;
+                    self.regrouped.insert(new).within(head).unwrap_or_default()
+                }
+            },
             (_, []) => head.to_vec(),
             (_, removed) => removal::without(metadata, io, names, self.snapshot_id, head, removed).await?,
         };
@@ -125,7 +146,11 @@ impl Draft {
             .build();
         Ok(Attempt {
             requirements: requirements(metadata),
-            updates: self.updates(metadata, snapshot, sequence_number, state),
+            updates: self.updates(
+                metadata,
+                snapshot,
+                properties(&self.commit, sequence_number, state, leases),
+            ),
             manifests,
             snapshot_id: self.snapshot_id,
         })
@@ -135,25 +160,13 @@ impl Draft {
         &self,
         metadata: &TableMetadata,
         snapshot: Snapshot,
-        sequence_number: i64,
-        state: &TableState,
+        properties: HashMap<String, String>,
     ) -> Vec<TableUpdate> {
+        let reference = SnapshotReference::new(self.snapshot_id, self.retention.clone());
         let mut updates = vec![
             TableUpdate::AddSnapshot { snapshot },
-            TableUpdate::SetSnapshotRef {
-                ref_name: MAIN_BRANCH.to_string(),
-                reference: SnapshotReference::new(
-                    self.snapshot_id,
-                    SnapshotRetention::branch(None, None, None),
-                ),
-            },
-            TableUpdate::SetProperties {
-                updates: HashMap::from([
-                    (keys::STATE.to_string(), state.to_json()),
-                    (keys::STATE_SEQUENCE.to_string(), sequence_number.to_string()),
-                    (keys::COMMIT_ID.to_string(), self.commit.commit_id.to_string()),
-                ]),
-            },
+            TableUpdate::SetSnapshotRef { ref_name: MAIN_BRANCH.to_string(), reference },
+            TableUpdate::SetProperties { updates: properties },
         ];
         let snapshot_ids = history::surplus(metadata);
         if !snapshot_ids.is_empty() {
@@ -189,6 +202,24 @@ impl Draft {
         };
         Summary { operation, additional_properties: properties }
     }
+}
+
+/// The table properties that every commit sets.
+fn properties(
+    commit: &Commit,
+    sequence_number: i64,
+    state: &TableState,
+    leases: Option<&Leases>,
+) -> HashMap<String, String> {
+    let mut properties = HashMap::from([
+        (keys::STATE.to_string(), state.to_json()),
+        (keys::STATE_SEQUENCE.to_string(), sequence_number.to_string()),
+        (keys::COMMIT_ID.to_string(), commit.commit_id.to_string()),
+    ]);
+    if let Some(leases) = leases {
+        properties.insert(keys::LEASES.to_string(), leases.to_json());
+    }
+    properties
 }
 
 /// The running totals of the table; left out once a foreign commit has left them out.

@@ -4,9 +4,11 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on must fail")]
 
+mod api;
 mod exactly_once;
 mod group;
 mod help;
+mod leases;
 mod memory;
 mod outages;
 mod support;

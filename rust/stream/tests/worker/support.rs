@@ -249,6 +249,10 @@ impl Running {
         until(&format!("{rows} rows"), || async { self.rows() >= rows }).await;
     }
 
+    pub fn has_ended(&self) -> bool {
+        self.task.is_finished()
+    }
+
     pub async fn stop(self) -> Result<End, StreamError> {
         self.shutdown.cancel();
         self.ended().await

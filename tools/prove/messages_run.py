@@ -1,0 +1,43 @@
+"""One run in a process of its own: `python -m tools.prove.messages_run MESSAGES SECONDS FILE`; tells in FILE what arrived."""
+
+import json
+import os
+import sys
+from pathlib import Path
+
+import dagster as dg
+
+from dagster_project.lib.paths import find_binary
+from dagster_project.resources.pipes.client import StreamifyPipesClient
+from dagster_project.resources.pipes.reader import SessionMessageReader
+from dagster_project.resources.stream_worker import new_reader
+
+
+def main(messages: str, seconds: str, told: str) -> None:
+    """Runs the writer once and counts."""
+    readers: list[SessionMessageReader] = []
+
+    def reader_of(context: dg.AssetExecutionContext) -> SessionMessageReader:
+        readers.append(new_reader(context))
+        return readers[-1]
+
+    @dg.asset
+    def talker(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
+        client = StreamifyPipesClient(new_reader=reader_of)
+        command = [str(find_binary("examples/pipes_messages", os.environ)), messages, seconds]
+        results = client.run(context=context, command=command).get_results(implicit_materializations=False)
+        return next(result for result in results if isinstance(result, dg.MaterializeResult))
+
+    with dg.DagsterInstance.get() as instance:
+        result = dg.materialize([talker], instance=instance, raise_on_error=False)
+        events = len(instance.all_logs(result.run_id))
+        records = instance.fetch_materializations(talker.key, limit=1).records
+    event = records[0].asset_materialization if records else None
+    sent = event.metadata["messages"].value if event is not None else 0
+    # Numbered by the writer: a gap would have failed the run. What it reports having sent has arrived then.
+    document = {"success": result.success, "messages": sent if result.success else 0, "events": events}
+    Path(told).write_text(json.dumps(document), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
