@@ -208,6 +208,18 @@ def test_a_letter_that_was_replayed_is_one_place(lake, stream):
     assert ledger_closes(lake.look(), stream.contract).passed
 
 
+def test_where_snapshots_have_expired_the_kept_ones_are_judged_and_what_they_cannot_explain_is_a_warning(lake, stream):
+    first = stream.table.metadata.snapshots[0]
+    stream.table.maintenance.expire_snapshots().by_id(first.snapshot_id).commit()
+
+    assert ledger_closes(lake.look(), stream.contract).metadata["commits"] == 2
+    assert offsets_are_contiguous(lake.look(), stream.contract).passed
+    verdict = kafka_equals_table(lake.look(), stream.contract, stream.servers())
+    assert (verdict.passed, verdict.is_warning, verdict.metadata["missing"]) == (False, True, 1), (
+        "the books that knew it are gone"
+    )
+
+
 @pytest.mark.parametrize(
     ("topic", "passes"),
     [

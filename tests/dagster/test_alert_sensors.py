@@ -142,10 +142,13 @@ def test_a_run_that_succeeded_and_one_told_before_are_not_told(instance, webhook
     assert len(webhook.texts) == 1
 
 
-def test_without_notifiers_the_log_has_it(instance, clean_environment, runs_tick):
+def test_without_notifiers_the_log_has_it(instance, clean_environment, runs_tick, capfd):
     fail_assets(instance)
+    capfd.readouterr()
 
-    assert runs_tick().dagster_run_reactions
+    runs_tick()
+
+    assert "[Streamify] run of asset `broken_asset` failed" in capfd.readouterr().err
 
 
 def test_an_alert_of_a_run_that_was_refused_is_delivered_by_the_next_tick_of_the_other_sensor(
