@@ -93,8 +93,12 @@ class MailServer:
 
         class Handler(StreamRequestHandler):
             def handle(self) -> None:
-                with suppress(OSError):
-                    _Session(server, self).talk()
+                session = _Session(server, self)
+                try:
+                    with suppress(OSError):
+                        session.talk()
+                finally:
+                    session.close()
 
         self._server = _Server(("127.0.0.1", 0), Handler)
         self.port = self._server.server_address[1]
@@ -115,6 +119,10 @@ class _Session:
         self.user: str | None = None
         self.sender = ""
         self.recipients: list[str] = []
+
+    def close(self) -> None:
+        self.lines.close()
+        self.socket.close()
 
     def say(self, *lines: str) -> None:
         for number, line in enumerate(lines, start=1):

@@ -26,10 +26,11 @@ IN_PROGRESS = [
 
 def lineage(table: Table) -> Iterator[Snapshot]:
     """Yields the snapshots of the table's main branch that are kept, newest first."""
+    by_id = {snapshot.snapshot_id: snapshot for snapshot in table.metadata.snapshots}
     snapshot = table.current_snapshot()
     while snapshot is not None:
         yield snapshot
-        snapshot = table.snapshot_by_id(snapshot.parent_snapshot_id) if snapshot.parent_snapshot_id is not None else None
+        snapshot = None if snapshot.parent_snapshot_id is None else by_id.get(snapshot.parent_snapshot_id)
 
 
 def changes_rows(snapshot: Snapshot) -> bool:

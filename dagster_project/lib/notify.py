@@ -96,7 +96,8 @@ class WebhookNotifier:
             with opener.open(request, timeout=self.step_seconds) as answer:
                 answer.read(1)
         except urllib.error.HTTPError as error:
-            raise NotifyError(f"webhook at `{host}` answered {error.code}: {_first_line(error)}") from None
+            with error:
+                raise NotifyError(f"webhook at `{host}` answered {error.code}: {_first_line(error)}") from None
         except (OSError, HTTPException) as error:
             reason = error.reason if isinstance(error, urllib.error.URLError) else error
             raise NotifyError(f"webhook at `{host}` is out of reach: {str(reason) or type(error).__name__}") from None

@@ -54,7 +54,7 @@ class Memory:
             found = json.loads(text or "{}")
             return cls(
                 known={key: Known(**of) for key, of in found.get("known", {}).items()},
-                waiting=[Undelivered(**of) for of in found.get("waiting", [])],
+                waiting=tuple(Undelivered(**of) for of in found.get("waiting", [])),
                 figures={str(key): float(of) for key, of in found.get("figures", {}).items()},
             )
         except (ValueError, TypeError, AttributeError):

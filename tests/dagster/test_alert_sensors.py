@@ -142,10 +142,13 @@ def test_a_run_that_succeeded_and_one_told_before_are_not_told(instance, webhook
     assert len(webhook.texts) == 1
 
 
-def test_without_notifiers_the_log_has_it(instance, clean_environment, runs_tick):
+def test_without_notifiers_the_log_has_it(instance, clean_environment, runs_tick, capfd):
     fail_assets(instance)
+    capfd.readouterr()
 
-    assert runs_tick().dagster_run_reactions
+    runs_tick()
+
+    assert "[Streamify] run of asset `broken_asset` failed" in capfd.readouterr().err
 
 
 def test_an_alert_of_a_run_that_was_refused_is_delivered_by_the_next_tick_of_the_other_sensor(
@@ -165,7 +168,7 @@ def test_an_alert_of_a_run_that_was_refused_is_delivered_by_the_next_tick_of_the
     assert len(webhook.texts) == 1
     assert run.run_id in webhook.texts[0]
     assert "offset gap in partition 7" in webhook.texts[0]
-    assert Memory.from_json(cursor).waiting == []
+    assert Memory.from_json(cursor).waiting == ()
 
 
 def test_it_is_given_up_after_three_attempts(instance, webhook, runs_tick, data_tick):
@@ -175,7 +178,7 @@ def test_it_is_given_up_after_three_attempts(instance, webhook, runs_tick, data_
     cursor = data_tick().cursor
     cursor = data_tick(cursor).cursor
 
-    assert Memory.from_json(cursor).waiting == []
+    assert Memory.from_json(cursor).waiting == ()
     assert len(webhook.codes) == 6
 
 
@@ -207,7 +210,7 @@ def test_a_webhook_that_hangs_holds_no_tick_and_gets_the_message_once(instance, 
     for _ in range(2):
         cursor = data_tick(cursor).cursor
     assert sorted(run.run_id in text for run in runs for text in webhook.texts) == [False, False, True, True]
-    assert Memory.from_json(cursor).waiting == []
+    assert Memory.from_json(cursor).waiting == ()
 
 
 def test_a_check_that_fails_is_told_once_and_when_it_passes_again(instance, webhook, data_tick):

@@ -230,7 +230,7 @@ def test_the_same_alert_does_not_wait_twice_and_an_unwanted_notifier_is_forgotte
 
 
 def test_a_cursor_is_read_back_and_a_broken_one_begins_anew():
-    memory = Memory({"k": Known("w", "t", None, 3.0, False)}, [Undelivered("i", "webhook", "s", "t", 2)], {"f": 1.5})
+    memory = Memory({"k": Known("w", "t", None, 3.0, False)}, (Undelivered("i", "webhook", "s", "t", 2),), {"f": 1.5})
 
     assert Memory.from_json(memory.to_json()) == memory
     for broken in (None, "", "{", "[]", '{"known": {"k": 1}}', '{"waiting": [{"x": 1}]}'):

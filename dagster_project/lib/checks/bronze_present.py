@@ -46,7 +46,7 @@ class Servers:
 
 def unknown(error: Exception) -> Verdict:
     """The verdict of a check that could not look."""
-    return Verdict(passed=False, text=f"unknown: {error}", is_warning=True)
+    return Verdict(passed=False, text=f"unknown: {error}", metadata={"value": "unknown"}, is_warning=True)
 
 
 def lag_is_below_limit(look: Look, contract: Contract, servers: Servers) -> Verdict:
@@ -93,6 +93,7 @@ def table_is_fresh(look: Look, contract: Contract, servers: Servers, now: float 
         shown["lag"] = str(error)
     rests = lag_records == 0
     if not commits:
+        shown["value"] = "unknown"
         return Verdict(passed=rests, text="no commit is kept, so its age is unknown", metadata=shown, is_warning=True)
     through = commits[-1].valid_through or commits[-1].at
     age = max(0.0, (now if now is not None else time.time()) - through)
