@@ -24,8 +24,8 @@ from tools.stack.prometheus import Prometheus
 
 DEPLOY = REPOSITORY / "deploy"
 DASHBOARD = DEPLOY / "grafana" / "dashboards" / "streamify.json"
-#: What Grafana puts in for its variables; a short time, because the test is.
-TIMES = {"$__rate_interval": "20s", "$__range": "5m"}
+#: What Grafana puts in for its variables.
+TIMES = {"$__rate_interval": "1m", "$__range": "5m"}
 
 
 def panels() -> list[dict[str, Any]]:

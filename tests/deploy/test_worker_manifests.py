@@ -56,6 +56,7 @@ def test_the_generator_goes_on_from_its_checkpoint(running: Running) -> None:
     wait_until(lambda: "going on from a checkpoint" in log.read_text(encoding="utf-8"), SECONDS, "it began anew")
 
 
+@pytest.mark.timeout(600)  # four starts of a Python with Dagster in it, one of them the run's
 def test_dagster_shows_the_assets_and_runs_one(running: Running) -> None:
     for name in ("dagster-code", "dagster-webserver", "dagster-daemon"):
         running.start(name)
