@@ -4,6 +4,7 @@
 //! The context value alone decides whether this is a Pipes process. On the command line (`--dagster-pipes-context V`,
 //! `--dagster-pipes-context=V`) a value wins over the environment; all other arguments are left alone.
 
+use std::ffi::OsString;
 use std::io::Read;
 
 use base64::Engine;
@@ -63,6 +64,23 @@ impl Bootstrap {
             messages: decode(MESSAGES_VARIABLE, &messages)?,
         }))
     }
+}
+
+/// Returns the arguments without the two of Dagster and their values, for a command line parser that refuses what it does not know.
+pub fn without_pipes_arguments(arguments: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
+    let mut arguments = arguments.into_iter();
+    let mut others = Vec::new();
+    while let Some(argument) = arguments.next() {
+        let text = argument.to_string_lossy();
+        let (flag, has_value) = text.split_once('=').map_or((text.as_ref(), false), |(flag, _)| (flag, true));
+        if flag != CONTEXT_FLAG && flag != MESSAGES_FLAG {
+            drop(text);
+            others.push(argument);
+        } else if !has_value {
+            arguments.next();
+        }
+    }
+    others
 }
 
 fn flag_value(arguments: &[String], flag: &str) -> Option<String> {
@@ -176,6 +194,22 @@ mod tests {
 
         assert_eq!(found.context["from"], "flag");
         assert_eq!(found.messages["from"], "second flag");
+    }
+
+    #[test]
+    fn a_parser_may_be_given_the_arguments_that_are_not_dagsters() {
+        let given = arguments(&[
+            "worker",
+            "--dagster-pipes-context",
+            "abc",
+            "--rows=3",
+            "--dagster-pipes-messages=x=",
+            "last",
+        ]);
+
+        let others = without_pipes_arguments(given.into_iter().map(OsString::from));
+
+        assert_eq!(others, ["worker", "--rows=3", "last"]);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Where messages go: the channel that the messages parameters name.
 //!
-//! The order of the keys is Dagster's own: `path`, then `stdio`, then `bucket`. Opening fails at once if the channel cannot be
-//! used, because a process that works without being heard looks like one that succeeded.
+//! The order of the keys is Dagster's own: `path`, then `stdio`, then `buffered_stdio`, then `bucket`. Opening fails at once if the
+//! channel cannot be used, because a process that works without being heard looks like one that succeeded.
 
 mod chunks;
 mod lines;
@@ -24,6 +24,8 @@ use crate::pacing::Pacer;
 pub(crate) const INTERVAL_KEY: &str = "streamify_min_interval_ms";
 /// No reader is so fast that chunks closer than this make sense.
 const LEAST_INTERVAL: Duration = Duration::from_millis(50);
+/// The key by which a reader asks for the process's own output among the messages.
+const INCLUDE_STDIO_KEY: &str = "include_stdio_in_messages";
 
 /// Takes lines and makes them durable.
 pub(crate) trait Sink {
@@ -45,7 +47,13 @@ pub(crate) struct SinkError {
 pub(crate) enum Channel {
     File(String),
     Stdio(Output),
-    S3 { bucket: String, prefix: String, interval: Duration },
+    /// One of the streams too, but all messages come together at the end: the reader sees only the last few kilobytes of a log.
+    BufferedStdio(Output),
+    S3 {
+        bucket: String,
+        prefix: String,
+        interval: Duration,
+    },
 }
 
 /// The stream that the `stdio` channel names.
@@ -55,16 +63,30 @@ pub(crate) enum Output {
     Stderr,
 }
 
+impl Output {
+    fn named(name: &str) -> Option<Self> {
+        [Self::Stdout, Self::Stderr].into_iter().find(|output| output.name() == name)
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Stdout => "stdout",
+            Self::Stderr => "stderr",
+        }
+    }
+}
+
 impl Channel {
     pub(crate) fn from_params(params: &Map<String, Value>, options: &Options) -> Result<Self, PipesError> {
         let text_at = |key: &str| params.get(key).and_then(Value::as_str);
         if let Some(path) = text_at("path") {
             return Ok(Self::File(path.to_owned()));
         }
-        match text_at("stdio") {
-            Some("stdout") => return Ok(Self::Stdio(Output::Stdout)),
-            Some("stderr") => return Ok(Self::Stdio(Output::Stderr)),
-            _ => {}
+        if let Some(output) = text_at("stdio").and_then(Output::named) {
+            return Ok(Self::Stdio(output));
+        }
+        if let Some(output) = text_at("buffered_stdio").and_then(Output::named) {
+            return Ok(Self::BufferedStdio(output));
         }
         if let Some(bucket) = text_at("bucket") {
             let announced = params.get(INTERVAL_KEY).and_then(Value::as_u64).map(Duration::from_millis);
@@ -77,14 +99,21 @@ impl Channel {
         Err(PipesError::Unsupported {
             what: "message channel",
             keys: quoted_keys(params.keys()),
-            supported: "`path`, `stdio`, `bucket`",
+            supported: "`path`, `stdio`, `buffered_stdio`, `bucket`",
         })
     }
 
-    /// Returns the schedule for this channel: lines go at once, chunks at the reader's pace.
+    /// Returns whether the process's own output is wanted among the messages. A channel that is such a stream already has it.
+    pub(crate) fn wants_stdio(&self, params: &Map<String, Value>) -> bool {
+        let is_asked_for = params.get(INCLUDE_STDIO_KEY).and_then(Value::as_bool).unwrap_or(false);
+        is_asked_for && matches!(self, Self::File(_) | Self::S3 { .. })
+    }
+
+    /// Returns the schedule for this channel: lines go at once or all at the end, chunks at the reader's pace.
     pub(crate) fn pacer(&self) -> Pacer {
         match self {
             Self::File(_) | Self::Stdio(_) => Pacer::unpaced(),
+            Self::BufferedStdio(_) => Pacer::at_the_end(),
             Self::S3 { interval, .. } => Pacer::new(*interval),
         }
     }
@@ -92,8 +121,7 @@ impl Channel {
     pub(crate) fn place(&self) -> String {
         match self {
             Self::File(path) => format!("file `{path}`"),
-            Self::Stdio(Output::Stdout) => "stdout".to_owned(),
-            Self::Stdio(Output::Stderr) => "stderr".to_owned(),
+            Self::Stdio(output) | Self::BufferedStdio(output) => output.name().to_owned(),
             Self::S3 { bucket, prefix, .. } => format!("`s3://{bucket}/{prefix}`"),
         }
     }
@@ -136,6 +164,10 @@ mod tests {
             Channel::Stdio(Output::Stdout)
         );
         assert_eq!(
+            channel(json!({"buffered_stdio": "stderr", "bucket": "b"})).unwrap(),
+            Channel::BufferedStdio(Output::Stderr)
+        );
+        assert_eq!(
             channel(json!({"bucket": "b", "key_prefix": "x/y/"})).unwrap(),
             s3("x/y", Duration::from_secs(15))
         );
@@ -154,11 +186,25 @@ mod tests {
     fn an_unknown_channel_is_an_error_that_names_its_keys() {
         assert_eq!(
             channel(json!({"volume": "v", "stdio": "printer"})).unwrap_err().to_string(),
-            "unsupported Pipes message channel with the keys `stdio`, `volume` (supported: `path`, `stdio`, `bucket`)"
+            "unsupported Pipes message channel with the keys `stdio`, `volume` (supported: `path`, `stdio`, `buffered_stdio`, `bucket`)"
         );
         assert_eq!(
             channel(json!({})).unwrap_err().to_string(),
-            "unsupported Pipes message channel with the keys (none) (supported: `path`, `stdio`, `bucket`)"
+            "unsupported Pipes message channel with the keys (none) (supported: `path`, `stdio`, `buffered_stdio`, `bucket`)"
         );
+    }
+
+    #[test]
+    fn the_output_is_mirrored_where_it_is_asked_for_and_not_into_itself() {
+        let wants = |params: Value| {
+            let params = params.as_object().unwrap();
+            Channel::from_params(params, &Options::default()).unwrap().wants_stdio(params)
+        };
+
+        assert!(wants(json!({"path": "/p", "include_stdio_in_messages": true})));
+        assert!(wants(json!({"bucket": "b", "include_stdio_in_messages": true})));
+        assert!(!wants(json!({"path": "/p", "include_stdio_in_messages": false})));
+        assert!(!wants(json!({"path": "/p"})));
+        assert!(!wants(json!({"stdio": "stdout", "include_stdio_in_messages": true})));
     }
 }

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
 use crate::bootstrap::parse_python_json;
@@ -14,7 +14,7 @@ use crate::options::Options;
 use crate::s3;
 
 /// The context of the step that launched this process.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Context {
     /// Keys of the assets the step materializes, escaped and joined by `/`; `None` for a plain op.
@@ -41,7 +41,7 @@ pub struct Context {
 }
 
 /// What a materialization was made from.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Provenance {
     /// Version of the code.
@@ -53,7 +53,7 @@ pub struct Provenance {
 }
 
 /// First and last partition key, both included.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeyRange {
     /// First key.
     pub start: String,
@@ -62,7 +62,7 @@ pub struct KeyRange {
 }
 
 /// A time range, start included, end not; ISO 8601 with offset.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TimeWindow {
     /// Start, included.
     pub start: String,
@@ -127,6 +127,26 @@ pub fn escape_asset_key<'a>(parts: impl IntoIterator<Item = &'a str>) -> String 
     let escaped: Vec<String> =
         parts.into_iter().map(|part| part.replace('\\', r"\\").replace('/', r"\/")).collect();
     escaped.join("/")
+}
+
+/// Splits an asset key as Pipes writes it into its parts.
+pub(crate) fn asset_key_parts(asset_key: &str) -> Vec<String> {
+    let mut parts = vec![String::new()];
+    let mut characters = asset_key.chars();
+    while let Some(character) = characters.next() {
+        let kept = match character {
+            '/' => {
+                parts.push(String::new());
+                continue;
+            }
+            '\\' => characters.next().unwrap_or('\\'),
+            other => other,
+        };
+        if let Some(part) = parts.last_mut() {
+            part.push(kept);
+        }
+    }
+    parts
 }
 
 #[cfg(test)]
@@ -218,6 +238,11 @@ mod tests {
 
     #[test]
     fn key_parts_are_escaped() {
-        assert_eq!(escape_asset_key(["a", r"b\c", "d/e"]), r"a/b\\c/d\/e");
+        let parts = ["a", r"b\c", "d/e", ""];
+
+        let key = escape_asset_key(parts);
+
+        assert_eq!(key, r"a/b\\c/d\/e/");
+        assert_eq!(asset_key_parts(&key), parts);
     }
 }

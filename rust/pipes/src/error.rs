@@ -51,6 +51,9 @@ pub enum PipesError {
     /// The thread that writes messages could not be started.
     #[error("failed to start the Pipes writer thread")]
     WriterStart(#[source] io::Error),
+    /// The process's own output cannot be mirrored, although the reader asks for it.
+    #[error("failed to capture stdout and stderr")]
+    Capture(#[source] io::Error),
     /// An asset key is not one of the step's.
     #[error("asset `{asset_key}` is not one of this step's: {known}")]
     AssetNotInStep {

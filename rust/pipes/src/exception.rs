@@ -10,8 +10,9 @@ use serde::Serialize;
 
 /// Longest message, in bytes.
 const MAX_MESSAGE_BYTES: usize = 64 << 10;
-/// Most stack lines.
+/// Most stack lines, and the longest of them, in bytes.
 const MAX_STACK_LINES: usize = 200;
+const MAX_STACK_LINE_BYTES: usize = 4 << 10;
 /// Longest chain of causes.
 const MAX_DEPTH: usize = 16;
 
@@ -29,7 +30,8 @@ impl ExceptionInfo {
     /// Returns an exception with this name and message.
     pub fn new(name: impl Into<String>, message: impl Into<String>) -> Self {
         let message = truncated(message.into(), MAX_MESSAGE_BYTES);
-        Self { message, stack: Vec::new(), name: Some(name.into()), cause: None, context: None }
+        let name = Some(truncated(name.into(), MAX_STACK_LINE_BYTES));
+        Self { message, stack: Vec::new(), name, cause: None, context: None }
     }
 
     /// Returns the exception that tells of `error` and its sources. Its name is the leading word of its `Debug` form, which for an
@@ -56,10 +58,11 @@ impl ExceptionInfo {
         Self::new("panic", message)
     }
 
-    /// Adds stack lines; those beyond the first 200 are left out.
+    /// Adds stack lines; those beyond the first 200 are left out, long ones are cut.
     #[must_use]
     pub fn with_stack(mut self, lines: impl IntoIterator<Item = String>) -> Self {
-        self.stack = lines.into_iter().take(MAX_STACK_LINES).collect();
+        let lines = lines.into_iter().take(MAX_STACK_LINES);
+        self.stack = lines.map(|line| truncated(line, MAX_STACK_LINE_BYTES)).collect();
         self
     }
 

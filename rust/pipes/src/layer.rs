@@ -1,7 +1,7 @@
 //! `tracing` events as log messages in Dagster.
 //!
 //! An event becomes `message key=value …`. Each message is a row in Dagster's event log, so there is a limit per second; what is
-//! over it is counted, and the count is sent before the next message that passes. Errors may use the whole allowance, other levels four
+//! over it is counted, and the count is sent before the next message that passes, or before `closed`. Errors may use the whole allowance, other levels four
 //! fifths of it.
 //!
 //! Events of the writer's own thread are left out: a failing channel must not report itself into itself.
@@ -78,41 +78,35 @@ impl<S: Subscriber> Layer<S> for PipesLayer {
         let level = Level::from(level);
         let now = self.started.elapsed().as_secs_f64();
         let verdict = self.limiter.lock().unwrap_or_else(PoisonError::into_inner).ask(level, now);
-        let Verdict::Pass { num_suppressed } = verdict else {
+        if verdict == Verdict::Suppress {
+            self.handle.note_suppressed();
             return;
-        };
-        if num_suppressed > 0 {
-            let text = format!("{num_suppressed} log messages were suppressed by the rate limit");
-            self.handle.log(Level::Warning, &text);
         }
+        self.handle.tell_suppressed();
         let mut rendered = Rendered::default();
         event.record(&mut rendered);
         self.handle.log(level, &rendered.finish());
     }
 }
 
-/// A token bucket that counts what it turns away. Times are seconds since its start.
+/// A token bucket. Times are seconds since its start.
 #[derive(Debug)]
 struct Limiter {
     rate: f64,
     tokens: f64,
     last: f64,
-    num_suppressed: u64,
 }
 
 #[derive(Debug, PartialEq, Eq)]
 enum Verdict {
-    /// Send it, and tell of those that were suppressed since the last one.
-    Pass {
-        num_suppressed: u64,
-    },
+    Pass,
     Suppress,
 }
 
 impl Limiter {
     fn new(messages_per_second: u32) -> Self {
         let rate = f64::from(messages_per_second.max(1));
-        Self { rate, tokens: rate * BURST_SECONDS, last: 0.0, num_suppressed: 0 }
+        Self { rate, tokens: rate * BURST_SECONDS, last: 0.0 }
     }
 
     fn ask(&mut self, level: Level, now: f64) -> Verdict {
@@ -121,11 +115,10 @@ impl Limiter {
         self.last = self.last.max(now);
         let floor = if level >= Level::Error { 0.0 } else { capacity * RESERVED };
         if self.tokens - 1.0 < floor {
-            self.num_suppressed += 1;
             return Verdict::Suppress;
         }
         self.tokens -= 1.0;
-        Verdict::Pass { num_suppressed: std::mem::take(&mut self.num_suppressed) }
+        Verdict::Pass
     }
 }
 
@@ -177,18 +170,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn over_the_limit_messages_are_counted_and_errors_still_pass() {
+    fn over_the_limit_only_errors_pass_and_time_gives_the_allowance_back() {
         let mut limiter = Limiter::new(1);
-        let pass = |num_suppressed| Verdict::Pass { num_suppressed };
 
         for _ in 0..8 {
-            assert_eq!(limiter.ask(Level::Info, 0.0), pass(0));
+            assert_eq!(limiter.ask(Level::Info, 0.0), Verdict::Pass);
         }
         assert_eq!(limiter.ask(Level::Info, 0.0), Verdict::Suppress);
         assert_eq!(limiter.ask(Level::Warning, 0.5), Verdict::Suppress);
-        assert_eq!(limiter.ask(Level::Error, 0.5), pass(2));
-        assert_eq!(limiter.ask(Level::Error, 0.5), pass(0));
+        assert_eq!(limiter.ask(Level::Error, 0.5), Verdict::Pass);
+        assert_eq!(limiter.ask(Level::Error, 0.5), Verdict::Pass);
         assert_eq!(limiter.ask(Level::Error, 0.5), Verdict::Suppress);
-        assert_eq!(limiter.ask(Level::Info, 100.0), pass(1));
+        assert_eq!(limiter.ask(Level::Info, 100.0), Verdict::Pass);
     }
 }

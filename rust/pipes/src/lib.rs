@@ -28,12 +28,14 @@
 //! Beside `params` each message carries `seq` (1, 2, 3 … per process, no gaps), `ts` (milliseconds since 1970) and `writer` (a random id of
 //! the process). Stock readers pass over them; a careful one finds losses, repetitions and restarts by them.
 //!
-//! Channels: file (`path`), `stdio`, S3 (`bucket`, `key_prefix`). A reader that polls faster than the stock one may say so by the
+//! Channels: file (`path`), `stdio`, `buffered_stdio`, S3 (`bucket`, `key_prefix`). A reader that polls faster than the stock one may say so by the
 //! extra key `streamify_min_interval_ms` in the messages parameters: the least number of milliseconds between two chunks.
+//! Where the reader asks for it (`include_stdio_in_messages`), the process's own stdout and stderr are mirrored as messages as well.
 //!
-//! It does not mirror the process's own stdout and stderr (`include_stdio_in_messages` is ignored; use [`PipesLayer`] for logs).
+//! It does not listen for signals: the program ends its work and closes (see the example `pipes_messages`).
 
 mod bootstrap;
+mod capture;
 mod channel;
 mod context;
 mod error;
@@ -50,7 +52,7 @@ mod session;
 mod table;
 mod writer;
 
-pub use bootstrap::{Bootstrap, CONTEXT_VARIABLE, MESSAGES_VARIABLE};
+pub use bootstrap::{Bootstrap, CONTEXT_VARIABLE, MESSAGES_VARIABLE, without_pipes_arguments};
 pub use context::{Context, KeyRange, Provenance, TimeWindow, escape_asset_key};
 pub use error::PipesError;
 pub use exception::ExceptionInfo;
@@ -60,3 +62,8 @@ pub use metadata::{Metadata, MetadataValue};
 pub use options::Options;
 pub use session::{Pipes, PipesHandle};
 pub use table::{Cell, Column, ColumnDependency, ColumnLineage, Table};
+
+/// The code of the README is compiled with the documentation's.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

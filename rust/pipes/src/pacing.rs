@@ -17,6 +17,8 @@ use std::time::Duration;
 const BURST: u32 = 3;
 /// Least time between an early chunk and the one before, so that urgent messages travel together.
 const EARLY_GAP: Duration = Duration::from_secs(1);
+/// Longer than any process lives, and short enough to be added to a clock.
+const HELD: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 
 /// How much the waiting messages are in a hurry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -33,6 +35,8 @@ pub(crate) enum Urgency {
 #[derive(Debug)]
 pub(crate) struct Pacer {
     interval: Duration,
+    /// Nothing goes before the last chunk.
+    holds: bool,
     /// When the next regular chunk is due.
     due: Duration,
     last: Option<Duration>,
@@ -41,7 +45,7 @@ pub(crate) struct Pacer {
 impl Pacer {
     /// Returns a schedule whose first chunk may go at once.
     pub(crate) fn new(interval: Duration) -> Self {
-        Self { interval, due: Duration::ZERO, last: None }
+        Self { interval, holds: false, due: Duration::ZERO, last: None }
     }
 
     /// Returns a schedule in which everything may go at once.
@@ -49,10 +53,17 @@ impl Pacer {
         Self::new(Duration::ZERO)
     }
 
+    /// Returns a schedule in which everything goes with the last chunk. What waits until then is bounded by the buffer.
+    pub(crate) fn at_the_end() -> Self {
+        Self { holds: true, ..Self::unpaced() }
+    }
+
     /// Returns the time from which on a chunk of this urgency may be written.
     pub(crate) fn ready_at(&self, urgency: Urgency) -> Duration {
         match (urgency, self.last) {
-            (Urgency::Final, _) | (_, None) => Duration::ZERO,
+            (Urgency::Final, _) => Duration::ZERO,
+            _ if self.holds => HELD,
+            (_, None) => Duration::ZERO,
             (Urgency::Regular, _) => self.due,
             (Urgency::Urgent, Some(last)) => {
                 let allowed = self.due.saturating_sub(self.interval * BURST);
@@ -123,6 +134,15 @@ mod tests {
 
         assert!(pacer.ready_at(Urgency::Regular) <= seconds(5));
         assert!(pacer.ready_at(Urgency::Urgent) <= seconds(5));
+    }
+
+    #[test]
+    fn held_messages_go_with_the_last_chunk_only() {
+        let pacer = Pacer::at_the_end();
+
+        assert_eq!(pacer.ready_at(Urgency::Regular), HELD);
+        assert_eq!(pacer.ready_at(Urgency::Urgent), HELD);
+        assert_eq!(pacer.ready_at(Urgency::Final), Duration::ZERO);
     }
 
     /// The stock reader as measured: one chunk per period while the process lives.

@@ -2,13 +2,15 @@
 
 use std::collections::HashSet;
 use std::ops::Deref;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::bootstrap::Bootstrap;
+use crate::capture::Capture;
 use crate::channel::Channel;
 use crate::context::Context;
 use crate::error::PipesError;
@@ -42,9 +44,14 @@ pub struct PipesHandle {
 #[derive(Debug)]
 struct Shared {
     context: Context,
+    messages_params: Map<String, Value>,
     queue: Arc<Queue>,
     close_deadline: Duration,
     reported: Mutex<Reported>,
+    /// Log messages that the rate limit has turned away and nobody was told of.
+    num_suppressed: AtomicU64,
+    /// The process's own output, while it is mirrored.
+    capture: Mutex<Option<Capture>>,
 }
 
 /// Dagster fails the step on a second result of the same kind.
@@ -66,19 +73,30 @@ impl Pipes {
         }
     }
 
-    /// Opens the session that `bootstrap` names: loads the context, opens the channel, sends `opened`.
+    /// Opens the session that `bootstrap` names: loads the context, opens the channel, sends `opened`. If the reader asks for the
+    /// process's own output, that is mirrored from now to the close.
     ///
     /// # Errors
-    /// If the context or the message channel is not usable.
+    /// If the context or the message channel is not usable, or the output cannot be captured.
     pub async fn open(bootstrap: &Bootstrap, options: Options) -> Result<Self, PipesError> {
         let channel = Channel::from_params(&bootstrap.messages, &options)?;
         let context = Context::load(&bootstrap.context, &options).await?;
         let queue = Arc::new(Queue::new(options.max_buffer_bytes));
         queue.push(Message::opened(&options.opened_extras)?)?;
+        // Before the writer: if one of the two cannot be started, no thread is left that waits for a close.
+        let capture = if channel.wants_stdio(&bootstrap.messages) { Some(capture(&queue)?) } else { None };
         let close_deadline = options.close_deadline;
         writer::start(channel, options, Arc::clone(&queue)).await?;
         panic::install();
-        let shared = Shared { context, queue, close_deadline, reported: Mutex::default() };
+        let shared = Shared {
+            context,
+            messages_params: bootstrap.messages.clone(),
+            queue,
+            close_deadline,
+            reported: Mutex::default(),
+            num_suppressed: AtomicU64::new(0),
+            capture: Mutex::new(capture),
+        };
         Ok(Self { handle: PipesHandle { shared: Arc::new(shared) } })
     }
 
@@ -128,6 +146,12 @@ impl PipesHandle {
     /// Returns what Dagster told this process.
     pub fn context(&self) -> &Context {
         &self.shared.context
+    }
+
+    /// Returns a parameter that the reader gave along with the channel. By these a reader of one's own asks a writer of one's own for
+    /// something; stock writers pass over what they do not know.
+    pub fn messages_param(&self, name: &str) -> Option<&Value> {
+        self.shared.messages_params.get(name)
     }
 
     /// Sends a log message. Never fails and never waits: without a session that takes it, it is lost.
@@ -214,6 +238,16 @@ impl PipesHandle {
         PipesLayer::new(self.clone())
     }
 
+    /// Counts a log message that was not sent.
+    pub(crate) fn note_suppressed(&self) {
+        self.shared.num_suppressed.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Tells of the log messages that were not sent, if there are any.
+    pub(crate) fn tell_suppressed(&self) {
+        self.shared.tell_suppressed();
+    }
+
     /// Closes the session as [`Pipes::close`] does. Only the first close counts; later ones wait for the same end.
     ///
     /// # Errors
@@ -232,9 +266,40 @@ impl PipesHandle {
 
 impl Shared {
     fn begin_close(&self, outcome: Result<(), &ExceptionInfo>) {
+        let deadline = Instant::now() + self.close_deadline;
+        {
+            // Held to the end: who closes at the same time must not overtake the output.
+            let mut capture = self.capture.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(capture) = capture.take() {
+                capture.stop();
+            }
+        }
+        self.tell_suppressed();
         let closed = Message::closed(outcome.err()).or_else(|_| Message::closed(None));
         if let Ok(closed) = closed {
-            self.queue.close(closed, Instant::now() + self.close_deadline);
+            self.queue.close(closed, deadline);
         }
     }
+
+    fn tell_suppressed(&self) {
+        let num_suppressed = self.num_suppressed.swap(0, Ordering::Relaxed);
+        if num_suppressed == 0 {
+            return;
+        }
+        let text = format!("{num_suppressed} log messages were suppressed by the rate limit");
+        if let Ok(message) = Message::log(Level::Warning, &text) {
+            let _ = self.queue.push(message);
+        }
+    }
+}
+
+/// Mirrors the process's output into `queue`.
+fn capture(queue: &Arc<Queue>) -> Result<Capture, PipesError> {
+    let queue = Arc::clone(queue);
+    let send = move |stream: Stream, text: &str| {
+        if let Ok(message) = Message::external_stream(stream, text) {
+            let _ = queue.push(message);
+        }
+    };
+    Capture::start(send).map_err(PipesError::Capture)
 }

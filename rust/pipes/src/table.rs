@@ -7,6 +7,8 @@ use std::collections::BTreeMap;
 use serde::ser::{SerializeMap, SerializeSeq, SerializeStruct};
 use serde::{Serialize, Serializer};
 
+use crate::context::asset_key_parts;
+
 /// A cell of a table row.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(untagged)]
@@ -200,10 +202,15 @@ impl Serialize for Record<'_> {
 /// A column of another asset.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ColumnDependency {
-    /// Key of the asset, escaped as in a report.
+    /// Key of the asset, escaped as in a report. Dagster takes text here as a key of a single part, so the parts are written.
+    #[serde(serialize_with = "parts_of_key")]
     pub asset_key: String,
     /// Name of its column.
     pub column_name: String,
+}
+
+fn parts_of_key<S: Serializer>(asset_key: &str, serializer: S) -> Result<S::Ok, S::Error> {
+    asset_key_parts(asset_key).serialize(serializer)
 }
 
 /// Which columns each column was made from.
@@ -218,7 +225,7 @@ impl ColumnLineage {
         Self::default()
     }
 
-    /// Says that `column` was made from `column_name` of the asset `asset_key`, among others.
+    /// Says that `column` was made from `column_name` of the asset `asset_key` (escaped as in a report), among others.
     #[must_use]
     pub fn depends(
         mut self,
@@ -279,7 +286,7 @@ mod tests {
         assert_eq!(
             serde_json::to_value(&lineage).unwrap(),
             json!({"deps_by_column": {"a": [
-                {"asset_key": "bronze/x", "column_name": "b"}, {"asset_key": "bronze/y", "column_name": "c"}
+                {"asset_key": ["bronze", "x"], "column_name": "b"}, {"asset_key": ["bronze", "y"], "column_name": "c"}
             ]}})
         );
     }

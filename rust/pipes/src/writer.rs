@@ -77,7 +77,9 @@ async fn open_and_run(
     let pacer = channel.pacer();
     match &channel {
         Channel::File(path) => announce_and_run(open_file(path), queue, pacer, open_tx).await,
-        Channel::Stdio(output) => announce_and_run(Ok(open_stdio(*output)), queue, pacer, open_tx).await,
+        Channel::Stdio(output) | Channel::BufferedStdio(output) => {
+            announce_and_run(Ok(open_stdio(*output)), queue, pacer, open_tx).await
+        }
         Channel::S3 { bucket, prefix, .. } => {
             let client = s3::client(&options).await;
             announce_and_run(ChunkSink::open(client, bucket, prefix).await, queue, pacer, open_tx).await;

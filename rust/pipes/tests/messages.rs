@@ -4,12 +4,15 @@
 
 mod common;
 
+use std::error::Error;
+use std::fmt;
+
 use common::{FileChannel, assert_whole_session, check_message, methods};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use streamify_pipes::{
-    Cell, Column, ColumnLineage, ExceptionInfo, Level, Metadata, MetadataValue, Pipes, Severity, Stream,
-    Table,
+    Cell, Column, ColumnLineage, ExceptionInfo, Level, Metadata, MetadataValue, Options, Pipes, Severity,
+    Stream, Table,
 };
 
 fn any_text() -> impl Strategy<Value = String> {
@@ -92,6 +95,34 @@ fn any_metadata() -> impl Strategy<Value = Metadata> {
     prop::collection::vec((any_text(), any_value()), 0..6).prop_map(Metadata::from_iter)
 }
 
+/// An error with that many causes behind it.
+#[derive(Debug)]
+struct Chained {
+    text: String,
+    source: Option<Box<Chained>>,
+}
+
+impl fmt::Display for Chained {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.text)
+    }
+}
+
+impl Error for Chained {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.source.as_deref().map(|source| source as &(dyn Error + 'static))
+    }
+}
+
+fn any_exception() -> impl Strategy<Value = ExceptionInfo> {
+    let texts = prop::collection::vec(any_text(), 1..20);
+    (texts, prop::collection::vec(any_text(), 0..4)).prop_map(|(texts, stack)| {
+        let link = |source: Option<Box<Chained>>, text: String| Some(Box::new(Chained { text, source }));
+        let chain = texts.into_iter().fold(None, link).unwrap();
+        ExceptionInfo::from_error(&*chain).with_stack(stack)
+    })
+}
+
 #[derive(Debug, Clone)]
 enum Report {
     Log(Level, String),
@@ -137,17 +168,19 @@ proptest! {
     #[test]
     fn a_strict_reader_accepts_whatever_is_reported(
         reports in prop::collection::vec(any_report(), 0..20),
-        failure in prop::option::of(any_text()),
+        failure in prop::option::of(any_exception()),
+        extras in prop::collection::hash_map(any_text(), any_json(), 0..4),
     ) {
         let channel = FileChannel::new();
         let num_reports = reports.len();
         tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
-            let pipes = channel.open(json!({"run_id": "r", "asset_keys": null})).await;
+            let bootstrap = channel.bootstrap(json!({"run_id": "r", "asset_keys": null}));
+            let options = Options { opened_extras: extras.into_iter().collect(), ..Options::default() };
+            let pipes = Pipes::open(&bootstrap, options).await.unwrap();
             for (index, next) in reports.into_iter().enumerate() {
                 report(&pipes, index, next);
             }
-            let exception = failure.map(|text| ExceptionInfo::new("Failure", text));
-            pipes.close(exception.as_ref().map_or(Ok(()), Err)).await.unwrap();
+            pipes.close(failure.as_ref().map_or(Ok(()), Err)).await.unwrap();
         });
 
         let messages = channel.messages();
@@ -197,7 +230,16 @@ fn the_strict_reader_refuses_what_ends_the_stock_one() {
         ("log", json!({"message": "x", "level": "TRACE"})),
         ("closed", json!({"exception": null})),
         ("closed", json!({"exception": {"message": "x", "stack": [], "name": null, "cause": null}})),
+        ("log_external_stream", json!({"stream": "stdin", "text": "x", "extras": {}})),
         ("report_asset_materialization", json!({"asset_key": "a", "metadata": null})),
+        ("report_asset_check", json!({"asset_key": "a", "check_name": "c", "passed": true, "metadata": {}})),
+        (
+            "report_asset_check",
+            json!({"asset_key": "a", "check_name": "c", "passed": true, "severity": "WARN"}),
+        ),
+        (materialization, json!({"asset_key": "a", "data_version": null, "metadata": {"x": 1}})),
+        ("report_custom_message", json!({"payload": 1, "seq": 1})),
+        ("log", json!(null)),
         (materialization, metadata(json!(1), "float")),
         (materialization, metadata(json!(1.0), "int")),
         (materialization, metadata(json!("x"), "json")),
@@ -210,5 +252,8 @@ fn the_strict_reader_refuses_what_ends_the_stock_one() {
             "seq": 1, "ts": 1, "writer": "w"});
 
         assert!(check_message(&message).is_err(), "{message}");
+    }
+    for line in ["1", "[]", r#"{"method": "opened", "params": {"extras": {}}}"#] {
+        assert!(check_message(&serde_json::from_str(line).unwrap()).is_err(), "{line}");
     }
 }

@@ -4,10 +4,9 @@
 
 mod common;
 
-use std::process::Command;
 use std::thread;
 
-use common::{FileChannel, assert_whole_session, methods, object, read_messages, wait_for};
+use common::{FileChannel, assert_whole_session, methods, wait_for};
 use serde_json::{Value, json};
 use streamify_pipes::{ExceptionInfo, Level, Metadata, Options, Pipes, PipesError, Severity};
 use tracing_subscriber::layer::SubscriberExt;
@@ -190,6 +189,37 @@ async fn a_storm_of_events_is_cut_short_and_counted() {
 }
 
 #[tokio::test]
+async fn what_the_rate_limit_turned_away_last_is_told_before_the_end() {
+    let channel = FileChannel::new();
+    let pipes = channel.open(context()).await;
+    let subscriber = tracing_subscriber::registry().with(pipes.layer().with_rate(1));
+
+    tracing::subscriber::with_default(subscriber, || {
+        (0..20).for_each(|index| tracing::info!(index, "storm"))
+    });
+    pipes.close(Ok(())).await.unwrap();
+
+    let messages = channel.messages();
+    assert_whole_session(&messages);
+    let num_shown = messages.iter().filter(|m| m["params"]["level"] == "INFO").count();
+    let expected = format!("{} log messages were suppressed by the rate limit", 20 - num_shown);
+    assert_eq!(messages[messages.len() - 2]["params"], json!({"message": expected, "level": "WARNING"}));
+}
+
+#[tokio::test]
+async fn a_reader_may_ask_for_something_in_the_parameters_of_its_channel() {
+    let channel = FileChannel::new();
+    let mut bootstrap = channel.bootstrap(context());
+    bootstrap.messages.insert("streamify_progress_interval_ms".to_owned(), json!(10_000));
+
+    let pipes = Pipes::open(&bootstrap, Options::default()).await.unwrap();
+
+    assert_eq!(pipes.messages_param("streamify_progress_interval_ms"), Some(&json!(10_000)));
+    assert_eq!(pipes.messages_param("something else"), None);
+    pipes.close(Ok(())).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_channel_that_cannot_be_opened_is_an_error_at_once() {
     let channel = FileChannel::new();
     let mut bootstrap = channel.bootstrap(context());
@@ -210,31 +240,4 @@ async fn the_null_device_is_a_channel() {
     pipes.log(Level::Info, "unheard");
 
     pipes.close(Ok(())).await.unwrap();
-}
-
-/// The child: a session on its own stderr.
-#[tokio::test]
-async fn child() {
-    if std::env::var_os("STREAMIFY_TEST_CHILD").is_none() {
-        return;
-    }
-    let mut bootstrap = FileChannel::new().bootstrap(context());
-    bootstrap.messages = object(json!({"stdio": "stderr"}));
-    let pipes = Pipes::open(&bootstrap, Options::default()).await.unwrap();
-    pipes.log(Level::Info, "on stderr");
-    pipes.close(Ok(())).await.unwrap();
-}
-
-#[test]
-fn stderr_is_a_channel() {
-    let output = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "child", "--nocapture"])
-        .env("STREAMIFY_TEST_CHILD", "1")
-        .output()
-        .unwrap();
-
-    assert!(output.status.success());
-    let messages = read_messages(&String::from_utf8(output.stderr).unwrap());
-    assert_whole_session(&messages);
-    assert_eq!(methods(&messages), ["opened", "log", "closed"]);
 }

@@ -1,7 +1,8 @@
 //! What the tests of this crate share: a strict reader of messages, and sessions on a file.
 //!
 //! The reader is written from the protocol's description, not from this crate's types. It refuses everything that is known to
-//! end Dagster's own reader: unknown methods, keys too many or too few, values whose form and type disagree.
+//! end Dagster's own reader: unknown methods, keys too many or too few, values whose form and type disagree. It also asks for
+//! more than that reader does: exact keys everywhere, no empty or bare values where a type is due.
 
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
@@ -69,7 +70,9 @@ pub fn wait_for<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
 pub fn read_messages(text: &str) -> Vec<Value> {
     assert!(text.is_ascii(), "lines are ASCII");
     assert!(text.is_empty() || text.ends_with('\n'), "the last line is complete: {text}");
-    let messages: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    // As Dagster splits it: nowhere but at the newline.
+    let lines = text.split_terminator('\n');
+    let messages: Vec<Value> = lines.map(|line| serde_json::from_str(line).unwrap()).collect();
     for message in &messages {
         if let Err(problem) = check_message(message) {
             panic!("{problem}: {message}");
@@ -112,6 +115,7 @@ fn keys_are(value: &Value, keys: &[&str]) -> Checked {
 pub fn check_message(message: &Value) -> Checked {
     keys_are(message, &["__dagster_pipes_version", "method", "params", "seq", "ts", "writer"])?;
     ensure(message["__dagster_pipes_version"] == "0.1", "version")?;
+    ensure(message["seq"].is_u64() && message["ts"].is_u64() && message["writer"].is_string(), "envelope")?;
     let params = &message["params"];
     match message["method"].as_str().ok_or("method is no string")? {
         "opened" => {
@@ -189,7 +193,7 @@ fn check_value(kind: &str, raw: &Value) -> Checked {
     let is_right = match kind {
         "text" | "url" | "path" | "notebook" | "md" | "dagster_run" | "asset" => raw.is_string(),
         "json" => raw.is_object() || raw.is_array(),
-        "int" => raw.is_i64(),
+        "int" => raw.is_i64() || raw.is_u64(),
         "float" => raw.is_f64() || raw.is_null(),
         "bool" => raw.is_boolean(),
         "null" => raw.is_null(),
@@ -211,6 +215,10 @@ fn check_value(kind: &str, raw: &Value) -> Checked {
             for deps in raw["deps_by_column"].as_object().ok_or("deps_by_column")?.values() {
                 for dep in deps.as_array().ok_or("deps")? {
                     keys_are(dep, &["asset_key", "column_name"])?;
+                    // Dagster takes text as a key of one part, a list as its parts.
+                    let key = &dep["asset_key"];
+                    let parts = key.as_array().is_some_and(|parts| parts.iter().all(Value::is_string));
+                    ensure((key.is_string() || parts) && dep["column_name"].is_string(), "dep")?;
                 }
             }
             true
@@ -222,10 +230,29 @@ fn check_value(kind: &str, raw: &Value) -> Checked {
 
 fn check_columns(columns: &Value) -> Checked {
     for column in columns.as_array().ok_or("columns")? {
-        ensure(column["name"].is_string() && column["type"].is_string(), "column")?;
-        if let Some(constraints) = column.get("constraints") {
-            keys_are(constraints, &["nullable", "unique", "other"])?;
-        }
+        check_column(column.as_object().ok_or("column is no object")?)?;
     }
     Ok(())
+}
+
+fn check_column(column: &Map<String, Value>) -> Checked {
+    for (key, value) in column {
+        let is_right = match key.as_str() {
+            "name" | "type" => value.is_string(),
+            "description" => value.is_string() || value.is_null(),
+            "tags" => {
+                value.is_null() || value.as_object().is_some_and(|tags| tags.values().all(Value::is_string))
+            }
+            "constraints" => {
+                keys_are(value, &["nullable", "unique", "other"])?;
+                let other = value["other"].as_array().ok_or("other")?;
+                value["nullable"].is_boolean()
+                    && value["unique"].is_boolean()
+                    && other.iter().all(Value::is_string)
+            }
+            _ => false,
+        };
+        ensure(is_right, &format!("column with {key} {value}"))?;
+    }
+    ensure(column.contains_key("name") && column.contains_key("type"), "column without name or type")
 }
