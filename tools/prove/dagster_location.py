@@ -4,7 +4,7 @@ import os
 
 import dagster as dg
 
-from dagster_project.definitions import defs as project
+from dagster_project import definitions
 from dagster_project.lib.paths import find_binary
 
 #: What every worker of the proof is told, so that commits are many and small.
@@ -20,4 +20,4 @@ def stock_client(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None
     return next(result for result in results if isinstance(result, dg.MaterializeResult))
 
 
-defs = dg.Definitions.merge(project(), dg.Definitions(assets=[stock_client]))
+defs = dg.Definitions.merge(definitions.defs(), dg.Definitions(assets=[stock_client]))

@@ -2,8 +2,10 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,6 +19,14 @@ from tools.stack.processes import wait_until
 MODULE = "tools.prove.dagster_location"
 START_SECONDS = 90.0
 FINISHED = frozenset({"SUCCESS", "FAILURE", "CANCELED"})
+
+#: Runs begin at once; otherwise a daemon takes them from a queue every few seconds.
+SETTINGS = """telemetry:
+  enabled: false
+run_coordinator:
+  module: dagster.core.run_coordinator
+  class: DefaultRunCoordinator
+"""
 
 LAUNCH = """mutation($params: ExecutionParams!) { launchRun(executionParams: $params) {
   __typename ... on LaunchRunSuccess { run { runId } } ... on PythonError { message } } }"""
@@ -78,7 +88,7 @@ def dagster_server(environment: Mapping[str, str], home: Path, log: Path) -> Ite
     """Runs a web server on an instance in `home`, with the project's code location."""
     [port] = free_ports(1)
     home.mkdir(parents=True, exist_ok=True)
-    (home / "dagster.yaml").write_text("telemetry:\n  enabled: false\n", encoding="utf-8")
+    (home / "dagster.yaml").write_text(SETTINGS, encoding="utf-8")
     variables = os.environ | dict(environment) | {"DAGSTER_HOME": str(home)}
     server = DagsterServer(f"http://127.0.0.1:{port}")
     command = [sys.executable, "-m", "dagster_webserver", "-h", "127.0.0.1", "-p", str(port), "-m", MODULE]
@@ -90,6 +100,18 @@ def dagster_server(environment: Mapping[str, str], home: Path, log: Path) -> Ite
     finally:
         process.terminate()
         process.wait(60)
+
+
+@contextmanager
+def kept_on_failure(prefix: str) -> Iterator[Path]:
+    """A folder that goes with the block, unless the block fails: then it says where the logs are."""
+    folder = Path(tempfile.mkdtemp(prefix=prefix))
+    try:
+        yield folder
+    except BaseException:
+        print(f"the logs of the failed run are in {folder}", flush=True)
+        raise
+    shutil.rmtree(folder)
 
 
 @contextmanager

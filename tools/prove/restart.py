@@ -2,7 +2,6 @@
 
 import os
 import signal
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -12,7 +11,7 @@ from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
 
 from tools.prove.claims import Claim, at_most, equal
-from tools.prove.dagster_server import DagsterServer, dagster_daemon, dagster_server, processes_of
+from tools.prove.dagster_server import DagsterServer, dagster_daemon, dagster_server, kept_on_failure, processes_of
 from tools.prove.feed import TOPICS
 from tools.prove.tables import end_offsets, landed, open_catalog
 from tools.stack import Stack, StackOptions
@@ -28,31 +27,29 @@ EVENTS = 2_000
 
 def run(data: Path, times: int) -> Iterator[Claim]:
     """Kills the worker so many times; then stops it on purpose, and looks whether it stays stopped."""
-    with tempfile.TemporaryDirectory(prefix="streamify-restart-") as folder:
-        work = Path(folder)
-        with Stack(work / "stack", StackOptions(only=("kafka",))) as stack:
-            servers, [port] = stack.kafka.bootstrap_servers, free_ports(1)
-            environment = stack.environment() | {
-                "STREAMIFY_HOME": str(work / "home"),
-                "STREAMIFY_METRICS_LISTEN": f"127.0.0.1:{port}",
-                "STREAMIFY_WORKER_URL": f"http://127.0.0.1:{port}",
-                "STREAMIFY_FRESHNESS": "500ms",
-                "STREAMIFY_MAX_EVENT_TIME_AHEAD": "60d",
-            }
-            admin = AdminClient({"bootstrap.servers": servers})
-            for future in admin.create_topics([NewTopic(topic, 2, 1) for topic in TOPICS]).values():
-                future.result()
-            with (
-                dagster_server(environment, work / "dagster", work / "web.log") as server,
-                dagster_daemon(environment, work / "dagster", work / "daemon.log"),
-            ):
-                try:
-                    yield from _claims(server, data, servers, work / "home", times)
-                finally:
-                    for pid in processes_of(WORKER, work / "home"):
-                        os.kill(pid, signal.SIGKILL)
-            found = landed(open_catalog(environment), environment, TOPIC, end_offsets(servers, TOPIC))
-            yield equal("kill -9 of the always-on worker: offsets in no table, twice", (found.missing, found.doubled), (0, 0))
+    with kept_on_failure("streamify-restart-") as work, Stack(work / "stack", StackOptions(only=("kafka",))) as stack:
+        servers, [port] = stack.kafka.bootstrap_servers, free_ports(1)
+        environment = stack.environment() | {
+            "STREAMIFY_HOME": str(work / "home"),
+            "STREAMIFY_METRICS_LISTEN": f"127.0.0.1:{port}",
+            "STREAMIFY_WORKER_URL": f"http://127.0.0.1:{port}",
+            "STREAMIFY_FRESHNESS": "500ms",
+            "STREAMIFY_MAX_EVENT_TIME_AHEAD": "60d",
+        }
+        admin = AdminClient({"bootstrap.servers": servers})
+        for future in admin.create_topics([NewTopic(topic, 2, 1) for topic in TOPICS]).values():
+            future.result()
+        with (
+            dagster_server(environment, work / "dagster", work / "web.log") as server,
+            dagster_daemon(environment, work / "dagster", work / "daemon.log"),
+        ):
+            try:
+                yield from _claims(server, data, servers, work / "home", times)
+            finally:
+                for pid in processes_of(WORKER, work / "home"):
+                    os.kill(pid, signal.SIGKILL)
+        found = landed(open_catalog(environment), environment, TOPIC, end_offsets(servers, TOPIC))
+        yield equal("kill -9 of the always-on worker: offsets in no table, twice", (found.missing, found.doubled), (0, 0))
 
 
 def _claims(server: DagsterServer, data: Path, servers: str, home: Path, times: int) -> Iterator[Claim]:

@@ -8,7 +8,6 @@ import os
 import random
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -21,7 +20,7 @@ from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-def
 
 from tools.prove.claims import Claim, at_least, at_most, equal
 from tools.prove.dagster_location import WORKER_ARGS
-from tools.prove.dagster_server import DagsterServer, dagster_server, processes_of
+from tools.prove.dagster_server import DagsterServer, dagster_server, kept_on_failure, processes_of
 from tools.prove.tables import end_offsets, landed, open_catalog
 from tools.stack import Stack, StackOptions
 from tools.stack.processes import wait_until
@@ -55,6 +54,8 @@ class Scene:
 
     def committed_rows(self) -> int:
         """Rows of the bronze table, by its head's summary."""
+        if not (self.home / "catalog.db").exists():
+            return 0
         catalog = open_catalog(self.environment)
         if not catalog.table_exists(f"streamify.{TABLE}"):
             return 0
@@ -70,25 +71,23 @@ class Scene:
 
 def run(data: Path, times: int, seed: int) -> Iterator[Claim]:
     """Terminates so many runs of each client while events arrive, on a real broker and the embedded lake."""
-    with tempfile.TemporaryDirectory(prefix="streamify-terminate-") as folder:
-        work = Path(folder)
-        with Stack(work / "stack", StackOptions(only=("kafka",))) as stack:
-            home = work / "home"
-            environment = stack.environment() | {"STREAMIFY_HOME": str(home), "STREAMIFY_LEASE_TIME": "30s"}
-            admin = AdminClient({"bootstrap.servers": stack.kafka.bootstrap_servers})
-            admin.create_topics([NewTopic(TOPIC, 4, 1)])[TOPIC].result()
-            with (
-                _load(data, stack.kafka.bootstrap_servers),
-                dagster_server(environment, work / "dagster", work / "web.log") as server,
-                dg.DagsterInstance.from_config(str(work / "dagster")) as instance,
-            ):
-                scene = Scene(environment, home, server, instance)
-                yield from _claims(scene, times, random.Random(seed))
-            yield from _nothing_lost(scene, stack.kafka.bootstrap_servers)
+    with kept_on_failure("streamify-terminate-") as work, Stack(work / "stack", StackOptions(only=("kafka",))) as stack:
+        home = work / "home"
+        environment = stack.environment() | {"STREAMIFY_HOME": str(home), "STREAMIFY_LEASE_TIME": "30s"}
+        admin = AdminClient({"bootstrap.servers": stack.kafka.bootstrap_servers})
+        admin.create_topics([NewTopic(TOPIC, 4, 1)])[TOPIC].result()
+        with (
+            _load(data, stack.kafka.bootstrap_servers),
+            dagster_server(environment, work / "dagster", work / "web.log") as server,
+            dg.DagsterInstance.from_config(str(work / "dagster")) as instance,
+        ):
+            scene = Scene(environment, home, server, instance)
+            yield from _claims(scene, times, random.Random(seed))
+        yield from _nothing_lost(scene, stack.kafka.bootstrap_servers)
 
 
 def _claims(scene: Scene, times: int, randomness: random.Random) -> Iterator[Claim]:
-    config: dict[str, object] = {"until": "never", "extra_args": list(WORKER_ARGS), "worker": "own"}
+    config: dict[str, object] = {"until": "NEVER", "extra_args": list(WORKER_ARGS), "worker": "OWN"}
     for name, asset, options in (("our client", OURS, config), ("stock client", STOCK, None)):
         outcome = Outcome()
         for _ in range(times):

@@ -18,7 +18,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde_json::{Value, json};
 use streamify_core::lease::Process;
 use streamify_runtime::endpoint::Health;
 use streamify_runtime::settings::{Secret, parse_duration};
@@ -203,18 +203,11 @@ async fn barrier(
     let mut commits = api.live.commits();
     let mut hurry = None;
     loop {
-        let Some(topic) = api.live.topic(&wanted.topic) else {
-            return refuse(StatusCode::NOT_FOUND, &format!("topic `{}` is not read here", wanted.topic));
+        let next = match reached(&api.live, &wanted) {
+            Ok(Reached::All(answer)) => return answer.into_response(),
+            Ok(Reached::NotYet(next)) => next,
+            Err(unknown) => return refuse(StatusCode::NOT_FOUND, &unknown),
         };
-        if let Some(unknown) = wanted.offsets.keys().find(|number| !topic.partitions.contains_key(number)) {
-            let text = format!("partition {unknown} of topic `{}` is not read here", wanted.topic);
-            return refuse(StatusCode::NOT_FOUND, &text);
-        }
-        let next: BTreeMap<i32, i64> =
-            topic.partitions.values().map(|position| (position.partition, position.next_offset)).collect();
-        if wanted.offsets.iter().all(|(number, offset)| next.get(number).is_some_and(|next| next >= offset)) {
-            return Json(json!({"snapshot_id": topic.snapshot_id, "offsets": next})).into_response();
-        }
         // A session that begins anew has another control.
         hurry = api.live.hurry(&wanted.topic).or(hurry);
         tokio::select! {
@@ -225,6 +218,32 @@ async fn barrier(
             () = api.shutdown.cancelled() => return refuse(StatusCode::SERVICE_UNAVAILABLE, "the worker is stopping"),
         }
     }
+}
+
+/// How far a barrier is.
+enum Reached {
+    All(Json<Value>),
+    NotYet(BTreeMap<i32, i64>),
+}
+
+/// Looks how far a barrier is; an error names what is not read here. Nothing is known before the first session has begun.
+fn reached(live: &Live, wanted: &Barrier) -> Result<Reached, String> {
+    let topics = live.topics();
+    if topics.is_empty() {
+        return Ok(Reached::NotYet(BTreeMap::new()));
+    }
+    let name = &wanted.topic;
+    let topic = topics.get(name).ok_or_else(|| format!("topic `{name}` is not read here"))?;
+    if let Some(unknown) = wanted.offsets.keys().find(|number| !topic.partitions.contains_key(number)) {
+        return Err(format!("partition {unknown} of topic `{name}` is not read here"));
+    }
+    let next: BTreeMap<i32, i64> =
+        topic.partitions.values().map(|position| (position.partition, position.next_offset)).collect();
+    let has = |(number, offset): (&i32, &i64)| next.get(number).is_some_and(|next| next >= offset);
+    if wanted.offsets.iter().all(has) {
+        return Ok(Reached::All(Json(json!({"snapshot_id": topic.snapshot_id, "offsets": next}))));
+    }
+    Ok(Reached::NotYet(next))
 }
 
 async fn stop(State(api): State<Arc<Api>>, headers: HeaderMap) -> Response {

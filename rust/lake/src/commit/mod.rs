@@ -134,6 +134,8 @@ pub struct Committer {
     /// How long `main` keeps its snapshots, as of the last time that the table was loaded.
     retention: SnapshotRetention,
     options: CommitOptions,
+    /// Whether `table` was not loaded for the commit at work.
+    base_is_old: bool,
     /// Its lease; without one it commits beside those of others.
     claim: Option<Claim>,
 }
@@ -153,7 +155,16 @@ impl Committer {
             .state(options.resume_from)
             .map_err(|refusal| CommitError::refused(&table.name, refusal, false))?;
         let retention = retention(&table);
-        Ok(Committer { catalog, table, manifests: None, state, retention, options, claim: None })
+        Ok(Committer {
+            catalog,
+            table,
+            manifests: None,
+            state,
+            retention,
+            options,
+            base_is_old: true,
+            claim: None,
+        })
     }
 
     /// What the table has consumed.
@@ -211,6 +222,7 @@ impl Committer {
     pub async fn commit(&mut self, commit: Commit) -> Result<Landing, CommitError> {
         self.check(&commit)?;
         let started = Instant::now();
+        self.base_is_old = true;
         let mut retry = Retry::new(&self.options);
         let mut machine = Machine::new(Intent {
             commit_id: commit.commit_id,
@@ -276,6 +288,7 @@ impl Committer {
                     self.manifests = None;
                 }
                 let view = view(&table, commit_id)?;
+                self.base_is_old = false;
                 if view.table_uuid == self.table.metadata.uuid() {
                     self.retention = retention(&table);
                     self.table = table;
@@ -294,6 +307,11 @@ impl Committer {
         let attempt = match self.attempt(draft, state).await {
             Ok(attempt) => attempt,
             Err(AttemptError::Overtaken(by)) => return Answer::Overtaken(by),
+            // The lease may have been given up since the base was read.
+            Err(AttemptError::Held(error)) if self.base_is_old => {
+                retry.conflicted(&error.to_string());
+                return Answer::Conflict;
+            }
             Err(AttemptError::Held(error)) => return Answer::Held(error.to_string()),
             Err(AttemptError::Store(error)) => {
                 // Nothing was sent: the store did not take the manifests, or did not give them.

@@ -71,7 +71,16 @@ impl Draft {
         if let Some(ledger) = &commit.ledger {
             summary.insert(keys::LEDGER.to_string(), serde_json::to_string(ledger).unwrap_or_default());
         }
-        Draft { commit, snapshot_id, summary, retention, attempts: 0, names: None, added: None, regrouped: None }
+        Draft {
+            commit,
+            snapshot_id,
+            summary,
+            retention,
+            attempts: 0,
+            names: None,
+            added: None,
+            regrouped: None,
+        }
     }
 
     pub(super) fn attempts(&self) -> u32 {

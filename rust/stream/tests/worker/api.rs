@@ -14,13 +14,15 @@ use streamify_stream::worker::Worker;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::support::{Home, Kafka, LISTENS, until};
 
 struct Served {
     address: SocketAddr,
     worker: JoinHandle<End>,
+    /// A test that fails must not wait for a worker that nobody stops.
+    _stop: DropGuard,
 }
 
 async fn start(home: &Home, kafka: &Kafka, freshness: &str, token: Option<&str>) -> Served {
@@ -44,8 +46,9 @@ async fn start(home: &Home, kafka: &Kafka, freshness: &str, token: Option<&str>)
         address,
     };
     tokio::spawn(endpoint::serve(listener, Arc::new(registry), health, router(api), shutdown.clone()));
+    let stop = shutdown.clone().drop_guard();
     let worker = tokio::spawn(async move { worker.run(shutdown).await.unwrap() });
-    Served { address, worker }
+    Served { address, worker, _stop: stop }
 }
 
 impl Served {
@@ -64,6 +67,10 @@ impl Served {
         (status, serde_json::from_str(body).unwrap_or(Value::Null))
     }
 
+    async fn ended(&mut self) -> End {
+        (&mut self.worker).await.unwrap()
+    }
+
     async fn status(&self) -> Value {
         self.ask("GET", "/v1/status", None, "").await.1
     }
@@ -79,7 +86,7 @@ async fn status_tells_rows_positions_and_lag() {
     let kafka = Kafka::with_topics(&[(LISTENS, 2)]);
     let home = Home::new();
     kafka.send_events(LISTENS, 2, 0..20);
-    let served = start(&home, &kafka, "200ms", None).await;
+    let mut served = start(&home, &kafka, "200ms", None).await;
 
     until("no lag", || async { served.status().await["lag_records"] == 0 }).await;
 
@@ -96,7 +103,7 @@ async fn status_tells_rows_positions_and_lag() {
         table["partitions"].as_array().unwrap().iter().map(|one| &one["next_offset"]).collect();
     assert_eq!(ends, [&json!(10), &json!(10)]);
     assert_eq!(served.ask("POST", "/v1/stop", None, "").await.0, 202);
-    assert_eq!(served.worker.await.unwrap(), End::Stopped);
+    assert_eq!(served.ended().await, End::Stopped);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -105,7 +112,7 @@ async fn a_barrier_brings_the_commit_and_names_a_snapshot_that_has_the_rows() {
     let home = Home::new();
     kafka.send_events(LISTENS, 1, 0..5);
     // Without the barrier the second commit would come after an hour.
-    let served = start(&home, &kafka, "1h", None).await;
+    let mut served = start(&home, &kafka, "1h", None).await;
     assert_eq!(served.barrier("30s", json!({"0": 5})).await.0, 200);
     kafka.send_events(LISTENS, 1, 5..12);
 
@@ -116,7 +123,7 @@ async fn a_barrier_brings_the_commit_and_names_a_snapshot_that_has_the_rows() {
     assert_eq!(answer["snapshot_id"], json!(table.metadata.current_snapshot_id().unwrap()));
     home.assert_exactly_once(LISTENS, 0, &[12]).await;
     assert_eq!(served.ask("POST", "/v1/stop", None, "").await.0, 202);
-    served.worker.await.unwrap();
+    served.ended().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -124,7 +131,7 @@ async fn a_barrier_that_cannot_be_met_says_how_far_it_got() {
     let kafka = Kafka::with_topics(&[(LISTENS, 1)]);
     let home = Home::new();
     kafka.send_events(LISTENS, 1, 0..5);
-    let served = start(&home, &kafka, "200ms", None).await;
+    let mut served = start(&home, &kafka, "200ms", None).await;
     assert_eq!(served.barrier("30s", json!({"0": 5})).await.0, 200);
 
     let (code, answer) = served.barrier("200ms", json!({"0": 6})).await;
@@ -135,19 +142,19 @@ async fn a_barrier_that_cannot_be_met_says_how_far_it_got() {
     let (code, answer) = served.barrier("soon", json!({"0": 1})).await;
     assert_eq!(code, 400, "{answer}");
     assert_eq!(served.ask("POST", "/v1/stop", None, "").await.0, 202);
-    served.worker.await.unwrap();
+    served.ended().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stop_must_name_the_token_where_there_is_one() {
     let kafka = Kafka::with_topics(&[(LISTENS, 1)]);
     let home = Home::new();
-    let served = start(&home, &kafka, "200ms", Some("secret")).await;
+    let mut served = start(&home, &kafka, "200ms", Some("secret")).await;
 
     assert_eq!(served.ask("POST", "/v1/stop", None, "").await.0, 401);
     assert_eq!(served.ask("POST", "/v1/stop", None, "authorization: Bearer wrong\r\n").await.0, 401);
     assert!(!served.worker.is_finished());
 
     assert_eq!(served.ask("POST", "/v1/stop", None, "authorization: Bearer secret\r\n").await.0, 202);
-    assert_eq!(served.worker.await.unwrap(), End::Stopped);
+    assert_eq!(served.ended().await, End::Stopped);
 }
