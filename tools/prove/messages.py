@@ -52,7 +52,7 @@ def run(seconds_away: float, lines: int) -> Iterator[Claim]:
             environment = stack.environment() | {"STREAMIFY_HOME": str(work / "home")}
             yield from _outage(stack, environment, work, seconds_away)
         local = {"STREAMIFY_HOME": str(work / "home")}
-        flood = _told(local, work / "flood", lines, 5.0)
+        flood = _told(local, work / "flood", lines, 5.0, rate=10)
         yield equal(f"{lines:,} log lines in a run: it succeeds", flood.success, True)
         yield at_most(f"{lines:,} log lines in a run: events in Dagster's log", flood.events, MOST_EVENTS)
         yield at_most(f"{lines:,} log lines in a run: growth of the run process", flood.growth, MOST_GROWTH, " MiB")
@@ -81,11 +81,12 @@ def _outage(stack: Stack, environment: Mapping[str, str], work: Path, seconds_aw
     yield at_least(f"{name}: messages that arrived, of those sent", told.messages, messages)
 
 
-def _told(environment: Mapping[str, str], home: Path, messages: int, seconds: float) -> Told:
+def _told(environment: Mapping[str, str], home: Path, messages: int, seconds: float, rate: int | None = None) -> Told:
     """Runs the writer under our client in a process of its own; looks at its memory meanwhile."""
     home.mkdir(parents=True)
     variables = os.environ | dict(environment) | {"DAGSTER_HOME": str(home)}
-    command = [sys.executable, "-m", "tools.prove.messages_run", str(messages), str(seconds), str(home / "told.json")]
+    arguments = [str(messages), str(seconds), *([str(rate)] if rate else [])]
+    command = [sys.executable, "-m", "tools.prove.messages_run", str(home / "told.json"), *arguments]
     memory: list[float] = []
     with (home / "run.log").open("wb") as output:
         process = subprocess.Popen(command, env=variables, stdout=output, stderr=output)

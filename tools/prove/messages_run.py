@@ -1,4 +1,4 @@
-"""One run in a process of its own: `python -m tools.prove.messages_run MESSAGES SECONDS FILE`; tells in FILE what arrived."""
+"""One run in a process of its own: `python -m tools.prove.messages_run FILE MESSAGES SECONDS [RATE]`; FILE tells what arrived."""
 
 import json
 import os
@@ -13,7 +13,7 @@ from dagster_project.resources.pipes.reader import SessionMessageReader
 from dagster_project.resources.stream_worker import new_reader
 
 
-def main(messages: str, seconds: str, told: str) -> None:
+def main(told: str, *arguments: str) -> None:
     """Runs the writer once and counts."""
     readers: list[SessionMessageReader] = []
 
@@ -24,7 +24,7 @@ def main(messages: str, seconds: str, told: str) -> None:
     @dg.asset
     def talker(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
         client = StreamifyPipesClient(new_reader=reader_of)
-        command = [str(find_binary("examples/pipes_messages", os.environ)), messages, seconds]
+        command = [str(find_binary("examples/pipes_messages", os.environ)), *arguments]
         results = client.run(context=context, command=command).get_results(implicit_materializations=False)
         return next(result for result in results if isinstance(result, dg.MaterializeResult))
 

@@ -1,7 +1,8 @@
 //! A whole worker, small: opens the session, logs through `tracing`, sends a given number of messages spread over a given time,
 //! reports the one selected asset and closes. SIGINT and SIGTERM end the work early, and what is done by then is still reported.
 //!
-//! Usage: `pipes_messages COUNT SECONDS`, launched by Dagster. Tests of message readers run it.
+//! Usage: `pipes_messages COUNT SECONDS [RATE]`, launched by Dagster. With RATE it only logs, and so many lines a second get
+//! through; otherwise each line does, and a custom message beside it. Tests of message readers run it.
 
 use std::error::Error;
 use std::process::ExitCode;
@@ -33,16 +34,18 @@ async fn work(pipes: &Pipes) -> Outcome<()> {
     let mut arguments = std::env::args().skip(1);
     let count: u32 = arguments.next().ok_or("first argument: number of messages")?.parse()?;
     let seconds: f64 = arguments.next().ok_or("second argument: seconds to spread them over")?.parse()?;
+    let rate: Option<u32> = arguments.next().map(|rate| rate.parse()).transpose()?;
     let pause = Duration::from_secs_f64(seconds / f64::from(count.max(1)));
-    // Each line must get through here, so the limit is above what is sent.
-    let layer = pipes.layer().with_rate(count.max(10));
+    let layer = pipes.layer().with_rate(rate.unwrap_or(count.max(10)));
     tracing::subscriber::set_global_default(tracing_subscriber::registry().with(layer))?;
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
 
     let mut sent = 0;
     while sent < count {
         sent += 1;
-        pipes.report_custom(serde_json::json!({ "number": sent }))?;
+        if rate.is_none() {
+            pipes.report_custom(serde_json::json!({ "number": sent }))?;
+        }
         tracing::info!("message {sent}");
         if stopped(&mut interrupt, &mut terminate, pause).await {
             tracing::warn!(sent, count, "stopped by a signal");
