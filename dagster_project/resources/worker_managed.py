@@ -66,6 +66,9 @@ class ManagedWorker:
         """Has the worker started anew; returns once another one than before is ready."""
         command = _said(self.environ.get("STREAMIFY_WORKER_RESTART_COMMAND"))
         if command is None:
+            if _said(self.environ.get("STREAMIFY_WORKER_START_COMMAND")) is None:  # do not stop what nobody can start
+                text = "no command restarts the worker: set STREAMIFY_WORKER_RESTART_COMMAND, or the one that starts it"
+                raise WorkerServiceError(text)
             stopped = self.stop()
             started = self.start()
             return Done(f"{stopped.did}; {started.did}", started.changed, started.status)

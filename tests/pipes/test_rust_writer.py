@@ -1,18 +1,16 @@
 """Our Rust writer against every reader that may sit at the other end, in real runs: all messages arrive, in order."""
 
 import os
-import subprocess
-from pathlib import Path
 
 import dagster as dg
 import pytest
 from dagster_aws.pipes import PipesS3MessageReader
 
+from dagster_project.lib.paths import find_binary
 from dagster_project.resources.pipes.client import StreamifyPipesClient
 from dagster_project.resources.pipes.file_reader import FileMessageReader
 from dagster_project.resources.pipes.s3_reader import S3MessageReader, build_client
 
-REPOSITORY = Path(__file__).resolve().parents[2]
 BUCKET = "pipes"
 STOCK_CLIENT_USES_ITS_OWN_DEPRECATED_CALLS = pytest.mark.filterwarnings(
     "ignore:AssetExecutionContext:DeprecationWarning", "ignore:Function .PipesMessageReader.expected_writer_count"
@@ -21,14 +19,8 @@ STOCK_CLIENT_USES_ITS_OWN_DEPRECATED_CALLS = pytest.mark.filterwarnings(
 
 @pytest.fixture(scope="session")
 def writer() -> str:
-    """Path of the example program; built if it is older than its sources."""
-    target = Path(os.environ.get("CARGO_TARGET_DIR") or REPOSITORY / "target")
-    program = target / "release" / "examples" / "pipes_messages"
-    newest = max(path.stat().st_mtime for path in (REPOSITORY / "rust" / "pipes").rglob("*.rs") if "tests" not in path.parts)
-    if not program.exists() or program.stat().st_mtime < newest:
-        build = ["cargo", "build", "--release", "--locked", "-p", "streamify-pipes", "--example", program.name]
-        subprocess.run(build, cwd=REPOSITORY, check=True)
-    return str(program)
+    """Path of the example program, which `cargo build --release -p streamify-pipes --examples` builds."""
+    return str(find_binary("examples/pipes_messages", os.environ))
 
 
 @pytest.fixture

@@ -259,6 +259,15 @@ def test_without_a_command_the_worker_is_asked_to_stop_and_a_start_says_what_is_
     assert failure(run(bronze_worker_start)) == "no command starts the worker: set STREAMIFY_WORKER_START_COMMAND"
 
 
+def test_a_worker_that_nobody_can_start_is_not_stopped_for_a_restart(managed, asked: Endpoint, run, monkeypatch) -> None:
+    monkeypatch.setenv("STREAMIFY_WORKER_URL", asked.url)
+    asked.says("/v1/status", (200, STATUS)).says("/v1/stop", (202, {"pid": 4711}))
+
+    assert "no command restarts the worker" in failure(run(bronze_worker_restart))
+
+    assert "/v1/stop" not in [path for _, path, _, _ in asked.asked]
+
+
 @pytest.mark.parametrize(
     ("script", "words"),
     [("echo unit not found; exit 5", "worker` exited with code 5: unit not found"), ("exit 0", "no new worker was ready at")],

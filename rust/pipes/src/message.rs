@@ -104,9 +104,8 @@ impl Message {
         let params = serde_json::value::to_raw_value(params)
             .map_err(|source| PipesError::Encode { method, source })?;
         let size_bytes = params.get().len();
-        if matches!(method, "report_custom_message" | "report_asset_materialization" | "report_asset_check")
-            && size_bytes > MAX_PARAMS_BYTES
-        {
+        // Texts and exceptions are cut where they are made; what is the caller's own is refused.
+        if !matches!(method, "log" | "log_external_stream" | CLOSED) && size_bytes > MAX_PARAMS_BYTES {
             return Err(PipesError::MessageTooLarge { method, size_bytes, limit_bytes: MAX_PARAMS_BYTES });
         }
         Ok(Self { method, weight, slot: None, params, created_ms: now_ms() })

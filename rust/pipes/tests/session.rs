@@ -6,7 +6,7 @@ mod common;
 
 use std::thread;
 
-use common::{FileChannel, assert_whole_session, methods, wait_for};
+use common::{FileChannel, assert_whole_session, methods, object, wait_for};
 use serde_json::{Value, json};
 use streamify_pipes::{ExceptionInfo, Level, Metadata, Options, Pipes, PipesError, Severity};
 use tracing_subscriber::layer::SubscriberExt;
@@ -201,9 +201,10 @@ async fn what_the_rate_limit_turned_away_last_is_told_before_the_end() {
 
     let messages = channel.messages();
     assert_whole_session(&messages);
-    let num_shown = messages.iter().filter(|m| m["params"]["level"] == "INFO").count();
-    let expected = format!("{} log messages were suppressed by the rate limit", 20 - num_shown);
-    assert_eq!(messages[messages.len() - 2]["params"], json!({"message": expected, "level": "WARNING"}));
+    let texts = messages.iter().filter_map(|message| message["params"]["message"].as_str());
+    let (shown, counts): (Vec<&str>, Vec<&str>) = texts.partition(|text| text.starts_with("storm"));
+    let suppressed = counts.iter().map(|text| text.split(' ').next().unwrap().parse::<usize>().unwrap());
+    assert!(!counts.is_empty() && shown.len() + suppressed.sum::<usize>() == 20, "{shown:?} {counts:?}");
 }
 
 #[tokio::test]
@@ -228,6 +229,30 @@ async fn a_channel_that_cannot_be_opened_is_an_error_at_once() {
     let error = Pipes::open(&bootstrap, Options::default()).await.unwrap_err();
 
     assert_eq!(error.to_string(), "failed to open the Pipes message channel file `/nowhere/messages`");
+}
+
+#[tokio::test]
+async fn what_is_too_large_for_a_message_is_refused() {
+    let channel = FileChannel::new();
+    let text = "x".repeat(1 << 20);
+    let extras = object(json!({ "text": text }));
+    let options = Options { opened_extras: extras, ..Options::default() };
+    let pipes = channel.open(context()).await;
+
+    let opened = Pipes::open(&channel.bootstrap(context()), options).await.unwrap_err();
+    let custom = pipes.report_custom(json!(text)).unwrap_err();
+    pipes.log(Level::Info, &text);
+    pipes.close(Ok(())).await.unwrap();
+
+    let size = text.len();
+    let told = |method: &str, extra: usize| {
+        format!("message `{method}` of {} bytes is larger than {size} bytes", size + extra)
+    };
+    assert_eq!(opened.to_string(), told("opened", r#"{"extras":{"text":""}}"#.len()));
+    assert_eq!(custom.to_string(), told("report_custom_message", r#"{"payload":""}"#.len()));
+    let messages = channel.messages();
+    assert_eq!(methods(&messages), ["opened", "log", "closed"]);
+    assert!(messages[1]["params"]["message"].as_str().unwrap().ends_with("bytes left out)"));
 }
 
 #[tokio::test]
