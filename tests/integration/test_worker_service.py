@@ -92,6 +92,11 @@ def committed(status: WorkerStatus) -> int:
     return sum(table.rows for table in status.tables)
 
 
+def reported_rows(instance: dg.DagsterInstance, table: str) -> int:
+    records = instance.fetch_materializations(dg.AssetKey(table), limit=100).records
+    return sum(int(record.asset_materialization.metadata["rows"].value) for record in records)
+
+
 def test_start_kill_restart_by_the_sensor_and_stop(events: int, instance, run, wait_until, process_is_gone) -> None:
     started = run(bronze_worker_start)
     wait_until(lambda: committed(ask_worker(os.environ, 10)) == events, "all events to be in the tables", SECONDS)
@@ -133,6 +138,7 @@ def test_a_run_beside_the_worker_waits_for_it_and_a_second_worker_is_refused_by_
     tables = ask_tables(os.environ, SECONDS)
     assert sum(partition.next_offset or 0 for topic in tables.topics for partition in topic.partitions) == events + more
     assert ask_worker(os.environ, 10).pid == started["pid"], "the run left it alone"
+    assert sum(reported_rows(instance, topic.table) for topic in tables.topics) == events + more, "the run reports its commits"
 
     _, refused = materialize(instance, worker="OWN")
 

@@ -17,7 +17,7 @@ from tools.stack.ports import free_ports
 from tools.stack.processes import wait_until
 
 MODULE = "tools.prove.dagster_location"
-START_SECONDS = 90.0
+START_SECONDS = 300.0
 FINISHED = frozenset({"SUCCESS", "FAILURE", "CANCELED"})
 
 #: Runs begin at once; otherwise a daemon takes them from a queue every few seconds.

@@ -21,7 +21,7 @@ from tools.stack.processes import wait_until
 TOPIC, WORKER = "listen_events", "streamify-stream"
 #: The sensor looks every 30 s; the start of Dagster's run and of the worker come on top.
 INTERVAL_SECONDS, START_SECONDS = 30.0, 30.0
-PATIENCE = 180.0
+PATIENCE = 300.0
 EVENTS = 2_000
 
 

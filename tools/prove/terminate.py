@@ -30,7 +30,7 @@ WORKER = "streamify-stream"
 EVENTS_PER_SECOND = 2_000
 GONE_SECONDS = 10.0
 #: Longest time for a run to begin or to end, on a busy machine.
-PATIENCE = 120.0
+PATIENCE = 300.0
 
 
 @dataclass

@@ -6,13 +6,15 @@ from importlib.metadata import version
 import dagster as dg
 
 from dagster_project.lib.attach import Attached, AttachError, wait_until_caught_up
-from dagster_project.lib.bronze_tables import GROUP, OWNERS
+from dagster_project.lib.bronze_tables import GROUP, OWNERS, table_names
 from dagster_project.lib.durations import seconds_of
 from dagster_project.lib.leases import explain_lease
 from dagster_project.lib.worker_args import AlwaysOn, StreamRunConfig, needs_own_worker, worker_args
 from dagster_project.lib.worker_process import LockedError
 from dagster_project.lib.worker_report import worker_metadata
 from dagster_project.lib.worker_status import worker_url
+from dagster_project.resources.live_reports import LiveReports
+from dagster_project.resources.pipes.session import SessionJournal
 from dagster_project.resources.stream_worker import StreamWorker
 from dagster_project.resources.worker_outcome import WorkerServiceError, when_answering
 from dagster_project.resources.worker_service import WorkerService
@@ -103,6 +105,8 @@ def _wait_for_always_on(context: dg.AssetExecutionContext, config: StreamRunConf
         attached = wait_until_caught_up(os.environ, config.topics, longest, PATIENCE_SECONDS, context.log.info)
     except AttachError as error:
         raise dg.Failure(description=str(error), allow_retries=error.retry_helps) from error
+    # While this run is in progress it is the reporter of the tables' commits, whoever made them.
+    LiveReports(context.instance, context.log, SessionJournal(), os.environ, table_names(os.environ)).report_commits()
     return dg.MaterializeResult(metadata=_metadata(attached))
 
 
