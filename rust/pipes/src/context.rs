@@ -27,7 +27,7 @@ pub struct Context {
     pub partition_key: Option<String>,
     /// First and last partition; start equals end for a single one. `None` for a single-run range (a Dagster limitation).
     pub partition_key_range: Option<KeyRange>,
-    /// The time the partition stands for, if it is a time partition.
+    /// The time the partition stands for, if it is a time partition or one of its dimensions (just one) is.
     pub partition_time_window: Option<TimeWindow>,
     /// Id of the Dagster run.
     pub run_id: String,

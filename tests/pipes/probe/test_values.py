@@ -54,14 +54,15 @@ def test_a_partition_that_is_no_time_has_no_window(probe: Launcher):
     assert context["partition_time_window"] is None
 
 
-def test_a_partition_of_two_dimensions_has_a_joined_key(probe: Launcher):
+def test_a_partition_of_two_dimensions_has_a_joined_key_and_the_window_of_its_time(probe: Launcher):
     both = dg.MultiPartitionsDefinition({"day": DAYS, "region": REGIONS})
     key = dg.MultiPartitionKey({"day": "2026-01-03", "region": "eu"})
 
     context = _context(probe.run(*probe.command(script=CONTEXT), partitions_def=both, partition_key=key))
 
     assert context["partition_key"] == "2026-01-03|eu"
-    assert context["partition_time_window"] is None
+    assert context["partition_key_range"] == {"start": "2026-01-03|eu", "end": "2026-01-03|eu"}
+    assert context["partition_time_window"] == {"start": "2026-01-03T00:00:00+00:00", "end": "2026-01-04T00:00:00+00:00"}
 
 
 def test_a_range_run_is_told_nothing_of_its_partitions_so_extras_must_carry_them(probe: Launcher):
