@@ -118,13 +118,12 @@ def test_every_schedule_and_sensor_says_what_it_does_and_in_which_zone(clean_env
         assert schedule.execution_timezone == "UTC", schedule.name
         assert schedule.description, schedule.name
         assert schedule.default_status is dg.DefaultScheduleStatus.STOPPED, schedule.name
-    for sensor in loaded.sensors:
-        assert sensor.description, sensor.name
-    alerts = {"alert_on_bad_data", "alert_on_failed_runs"}
-    running = {sensor.name for sensor in loaded.sensors if sensor.default_status is dg.DefaultSensorStatus.RUNNING}
-    assert alerts <= running
-    assert not running & {"kafka_lag_sensor", "silver_updates_sensor"}, (
-        "what asks servers or starts runs is for people to turn on"
+    sensors = {sensor.name: sensor for sensor in loaded.sensors}
+    alerts, others = ("alert_on_bad_data", "alert_on_failed_runs"), ("kafka_lag_sensor", "silver_updates_sensor")
+    assert all(sensors[name].description for name in (*alerts, *others))
+    assert all(sensors[name].default_status is dg.DefaultSensorStatus.RUNNING for name in alerts)
+    assert all(sensors[name].default_status is dg.DefaultSensorStatus.STOPPED for name in others), (
+        "they ask servers or start runs"
     )
 
 

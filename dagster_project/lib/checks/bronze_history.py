@@ -86,7 +86,8 @@ class History:
 def history_of(table: Table) -> History:
     """Reads the kept snapshots of the main branch; no data."""
     newest_first = list(lineage(table))
-    is_complete = not newest_first or newest_first[-1].parent_snapshot_id is None
+    # The parent does not tell: some writers clear it when they expire the snapshot that it names.
+    is_complete = not newest_first or (newest_first[-1].sequence_number or 0) <= 1
     return History([_entry(snapshot) for snapshot in reversed(newest_first)], is_complete)
 
 
