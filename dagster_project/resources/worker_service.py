@@ -61,7 +61,7 @@ class WorkerService(dg.ConfigurableResource[object]):
                 self._refuse(args)
                 return worker.restart()
 
-    def observe(self, timeout: float = 2.0) -> Observation:
+    def observe(self, timeout: float = 10.0) -> Observation:
         """Looks at the worker, for at most `timeout` seconds."""
         return self._worker().observe(timeout)
 

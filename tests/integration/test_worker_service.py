@@ -99,7 +99,12 @@ def reported_rows(instance: dg.DagsterInstance, table: str) -> int:
 
 def test_start_kill_restart_by_the_sensor_and_stop(events: int, instance, run, wait_until, process_is_gone) -> None:
     started = run(bronze_worker_start)
-    wait_until(lambda: committed(ask_worker(os.environ, 10)) == events, "all events to be in the tables", SECONDS)
+
+    def all_stored() -> bool:
+        status = ask_worker(os.environ, 10)
+        return committed(status) == events and status.lag_records == 0
+
+    wait_until(all_stored, "all events to be in the tables", SECONDS)
     shown = run(bronze_worker_status)
     assert (shown["process"], shown["lag_records"], shown["pid"]) == ("running", 0, started["pid"])
 
