@@ -32,22 +32,25 @@ UNDER_WAY = [
 ]
 
 
+DESCRIPTION = """Restarts the always-on worker if it has died or hangs, and a rolling run of `bronze_streaming_job` that has failed.
+
+The worker hangs if it says for a minute that it cannot work, or nothing at all, or if it commits nothing while its lag grows
+(STREAMIFY_WORKER_STALL_LIMIT). It is left alone if it was stopped on purpose, if it exited with code 2 (settings) or 3 (a
+person has to decide), and where a service manager would start it. A run is rolling if a schedule launched it, if it has no
+end (`until: NEVER`), or by the tag `streamify/rolling: true`.
+
+Pauses between restarts double from 15 s to 15 min, until it was well for 10 min; at most STREAMIFY_WORKER_RESTARTS_PER_HOUR
+(6) come within an hour. Why nothing is done stands in the tick's skip reason."""
+
+
 @dg.sensor(
     jobs=[worker.bronze_worker_restart, bronze_rolling_job],
     minimum_interval_seconds=30,
     default_status=dg.DefaultSensorStatus.RUNNING,
+    description=DESCRIPTION,
 )
 def bronze_restart_sensor(context: dg.SensorEvaluationContext, worker_service: WorkerService) -> dg.SensorResult:
-    """Restarts the always-on worker if it has died or hangs, and a rolling run of `bronze_streaming_job` that has failed.
-
-    The worker hangs if it says for a minute that it cannot work, or nothing at all, or if it commits nothing while its lag grows
-    (STREAMIFY_WORKER_STALL_LIMIT). It is left alone if it was stopped on purpose, if it exited with code 2 (settings) or 3 (a
-    person has to decide), and where a service manager would start it. A run is rolling if a schedule launched it, if it has no
-    end (`until: NEVER`), or by the tag `streamify/rolling: true`.
-
-    Pauses between restarts double from 15 s to 15 min, until it was well for 10 min; at most STREAMIFY_WORKER_RESTARTS_PER_HOUR
-    (6) come within an hour. Why nothing is done stands in the tick's skip reason.
-    """
+    """Looks once and decides; see the description."""
     state, now_ms = load_state(context.cursor), round(time.time() * 1000)
     run, busy = last_run(context.instance), _worker_job_under_way(context.instance)
     try:
