@@ -32,7 +32,7 @@ UNDER_WAY = [
 ]
 
 
-DESCRIPTION = """Restarts the always-on worker if it has died or hangs, and a rolling run of `bronze_streaming_job` that has failed.
+DESCRIPTION = """Restarts the always-on worker if it has died or hangs, and a rolling run of `bronze_streaming_job` that failed.
 
 The worker hangs if it says for a minute that it cannot work, or nothing at all, or if it commits nothing while its lag grows
 (STREAMIFY_WORKER_STALL_LIMIT). It is left alone if it was stopped on purpose, if it exited with code 2 (settings) or 3 (a
