@@ -8,7 +8,6 @@ import os
 
 import dagster as dg
 
-from dagster_project.defs.assets.bronze import bronze_streaming_job
 from dagster_project.lib.bronze_news import run_in_progress
 from dagster_project.lib.bronze_tables import JOB_KEY
 from dagster_project.lib.care_jobs import GROUP as CARE_GROUP
@@ -27,7 +26,7 @@ MAX_ROUND_SECONDS = (ROUND_MINUTES + 5) * 60
 
 bronze_rolling_job = dg.define_asset_job(
     "bronze_rolling_job",
-    selection=dg.AssetSelection.assets(bronze_streaming_job).without_checks(),
+    selection=dg.AssetSelection.assets(JOB_KEY).without_checks(),
     tags={ROLLING_TAG: "true"},
     description="One bounded run of the stream worker: `bronze_rolling_schedule` launches it in rounds, and the restart sensor "
     "in the place of one that failed. As its config says it catches up and ends, or takes in what comes for a while.",

@@ -146,7 +146,9 @@ def _await_rows(beside: Beside) -> None:
 
 
 def _state(beside: Beside) -> dict[int, int]:
-    """The next offsets that the table knows of."""
+    """The next offsets that the table knows of; none while the worker has not made the catalog yet."""
+    if beside.is_embedded and not Path(beside.environment["STREAMIFY_HOME"], "catalog.db").exists():
+        return {}
     catalog = open_catalog(beside.environment)
     if not catalog.table_exists(f"streamify.{BRONZE}"):
         return {}
