@@ -31,6 +31,8 @@ EVENTS_PER_SECOND = 2_000
 GONE_SECONDS = 10.0
 #: Longest time for a run to begin or to end, on a busy machine.
 PATIENCE = 300.0
+#: The events of the set lie weeks back and ahead of the moment at which they are sent.
+AHEAD = {"STREAMIFY_MAX_EVENT_TIME_AHEAD": "60d"}
 
 
 @dataclass
@@ -73,7 +75,7 @@ def run(data: Path, times: int, seed: int) -> Iterator[Claim]:
     """Terminates so many runs of each client while events arrive, on a real broker and the embedded lake."""
     with kept_on_failure("streamify-terminate-") as work, Stack(work / "stack", StackOptions(only=("kafka",))) as stack:
         home = work / "home"
-        environment = stack.environment() | {"STREAMIFY_HOME": str(home), "STREAMIFY_LEASE_TIME": "30s"}
+        environment = stack.environment() | {"STREAMIFY_HOME": str(home), "STREAMIFY_TOPICS": TOPIC} | AHEAD
         admin = AdminClient({"bootstrap.servers": stack.kafka.bootstrap_servers})
         admin.create_topics([NewTopic(TOPIC, 4, 1)])[TOPIC].result()
         with (

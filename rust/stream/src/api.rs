@@ -129,7 +129,10 @@ pub fn progress(report: &Report, live: &Live) -> Progress {
         rows: summary.total.rows,
         dead_letters: summary.total.dead_letters,
         received: summary.total.received,
-        lag_records: read().map(|table| table.lag_records).sum(),
+        lag_records: read()
+            .map(|table| table.lag_records)
+            .reduce(|left, right| Some(left? + right?))
+            .flatten(),
         lag_seconds: worst(read().map(|table| table.lag_seconds).collect(), f64::max),
         headroom_seconds: worst(read().map(|table| table.headroom_seconds).collect(), f64::min),
         freshness_seconds: summary.total.freshness_seconds,

@@ -43,9 +43,10 @@ pub struct TopicPosition {
 }
 
 impl TopicPosition {
-    /// Returns the records that are not in the table yet; `None` while the brokers have not told all ends.
+    /// Returns the records that are not in the table yet; `None` while the brokers have not told all ends, or nothing is read.
     pub fn lag_records(&self) -> Option<i64> {
-        self.partitions.values().map(|position| position.lag_records).sum()
+        let sum: Option<i64> = self.partitions.values().map(|position| position.lag_records).sum();
+        sum.filter(|_| !self.partitions.is_empty())
     }
 
     /// Returns the age of the instant up to which the table is complete, in seconds; 0 without lag, `None` if unknown.
@@ -235,8 +236,9 @@ mod tests {
 
         topic.valid_through_ms = Some(990_000);
         assert_eq!(topic.headroom_seconds(1_000_000), Some(50.0));
-        topic.partitions.clear();
+        topic.partitions.insert(0, at(0, 2, 150, Some(150)));
         assert_eq!(topic.headroom_seconds(1_000_000), Some(60.0), "nothing lags");
+        assert_eq!(TopicPosition::default().lag_records(), None, "nothing is read yet");
     }
 
     #[test]
