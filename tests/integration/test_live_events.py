@@ -18,6 +18,7 @@ from dagster_project.lib.contracts import DEAD_LETTER_TABLE, load_contracts
 from dagster_project.lib.paths import contracts_folder, find_binary
 from dagster_project.lib.trace import trace_event
 from dagster_project.resources.stream_worker import StreamWorker
+from dagster_project.resources.worker_service import WorkerService
 from tests.integration.conftest import SECONDS, TABLE, TOPIC, Pipeline, event, send
 
 pytestmark = pytest.mark.integration
@@ -52,7 +53,7 @@ def run_in_dagster(instance: dg.DagsterInstance, report_seconds: float = 30, **m
     """Materializes the asset; returns the run's id."""
     result = dg.materialize(
         [bronze_streaming_job],
-        resources={"stream_worker": StreamWorker(report_seconds=report_seconds)},
+        resources={"stream_worker": StreamWorker(report_seconds=report_seconds), "worker_service": WorkerService()},
         instance=instance,
         run_config={"ops": {"bronze_streaming_job": {"config": {"topics": [TOPIC], **more}}}},
     )
