@@ -5,8 +5,7 @@ import time
 
 import dagster as dg
 
-from dagster_project.defs import worker  # not its jobs: those would be found in this module once more
-from dagster_project.defs.jobs import bronze_rolling_job
+from dagster_project.defs import jobs, worker  # not their jobs: those would be found in this module once more
 from dagster_project.lib.restart_policy import (
     Decision,
     Limits,
@@ -44,7 +43,7 @@ Pauses between restarts double from 15 s to 15 min, until it was well for 10 min
 
 
 @dg.sensor(
-    jobs=[worker.bronze_worker_restart, bronze_rolling_job],
+    jobs=[worker.bronze_worker_restart, jobs.bronze_rolling_job],
     minimum_interval_seconds=30,
     default_status=dg.DefaultSensorStatus.RUNNING,
     description=DESCRIPTION,
@@ -106,7 +105,7 @@ def _worker_request(decision: Decision) -> dg.RunRequest:
 def _run_request(run: LastRun, decision: Decision) -> dg.RunRequest:
     return dg.RunRequest(
         run_key=decision.key,
-        job_name=bronze_rolling_job.name,
+        job_name=jobs.bronze_rolling_job.name,
         run_config={"ops": {NODE: {"config": dict(run.config)}}} if run.config else {},
         tags={"streamify/restart_reason": decision.reason, "streamify/failed_run": run.run_id},
     )

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import dagster as dg
 
-from dagster_project.defs.jobs import silver_batch_job
+from dagster_project.defs import jobs  # not its jobs: those would be found in this module once more
 from dagster_project.lib.bronze_news import data_states, news, run_in_progress, run_key
 from dagster_project.lib.contracts import load_contracts
 from dagster_project.lib.paths import contracts_folder
@@ -18,7 +18,7 @@ MAX_AGE_SECONDS = 90.0
 
 @dg.sensor(
     name="silver_updates_sensor",
-    job=silver_batch_job,
+    job=jobs.silver_batch_job,
     minimum_interval_seconds=60,
     default_status=dg.DefaultSensorStatus.STOPPED,
     description="Every minute: one run of `silver_batch_job` if rows came into bronze since the last one, at most one at a time. "
@@ -30,8 +30,8 @@ MAX_AGE_SECONDS = 90.0
 def silver_updates_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
     """See the description."""
     deadline = Deadline()
-    if run_id := run_in_progress(context.instance, [silver_batch_job.name]):
-        return dg.SkipReason(f"run {run_id} of `{silver_batch_job.name}` is not over")
+    if run_id := run_in_progress(context.instance, [jobs.silver_batch_job.name]):
+        return dg.SkipReason(f"run {run_id} of `{jobs.silver_batch_job.name}` is not over")
     environ = dict(os.environ)
     tables = [contract.table for contract in load_contracts(contracts_folder(environ))]
     try:
