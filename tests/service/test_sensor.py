@@ -9,7 +9,8 @@ import dagster as dg
 import pytest
 
 from dagster_project.defs.assets.bronze import bronze_streaming_job
-from dagster_project.defs.sensors.bronze_restart import bronze_restart_sensor, bronze_rolling_job
+from dagster_project.defs.jobs import bronze_rolling_job
+from dagster_project.defs.sensors.bronze_restart import bronze_restart_sensor
 from dagster_project.defs.worker import bronze_worker_restart, bronze_worker_start, bronze_worker_stop
 from dagster_project.lib import worker_http
 from dagster_project.lib.restart_policy import load_state
