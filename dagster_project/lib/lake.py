@@ -15,6 +15,7 @@ from pyiceberg.table import Table
 from sqlalchemy.exc import OperationalError
 
 from dagster_project.lib.paths import streamify_home
+from dagster_project.lib.patience import Background
 
 STATE_PROPERTY = "streamify.state"
 REPLAY_PROPERTY = "streamify.replay"
@@ -71,6 +72,17 @@ def load_table(environ: Environ, table: str) -> Table:
             if "no such table" in str(error):  # the catalog is being made at this moment
                 raise TableMissingError(missing) from error
             raise
+
+
+def load_table_within(background: Background, environ: Environ, table: str, seconds: float) -> Table:
+    """Loads a table within `seconds`: the catalog's client knows no timeouts. A late answer is for the next call.
+
+    Raises:
+        NotYetError: there is no answer yet.
+        TableMissingError: there is no such table.
+    """
+    environ = dict(environ)
+    return background.call(f"load of table {table}", lambda: load_table(environ, table), seconds, max_age=float("inf"))
 
 
 def purge_table(environ: Environ, table: str) -> bool:

@@ -1,7 +1,7 @@
 """Bounded waiting, for sensors: the daemon's tick goes on in time, whatever a server does.
 
-Guarantees: `outcome` returns or raises within the seconds it is given. A call that takes longer goes on in the background, never
-twice under one name, and its outcome is for the next who asks.
+Guarantees: `outcome` returns or raises within the seconds it is given. A call that takes longer goes on in the background, and
+its outcome is for the next who asks. Under one name none is begun beside another, unless that has hung for `HUNG_SECONDS`.
 """
 
 import threading
@@ -12,6 +12,8 @@ from typing import Generic, TypeVar, cast
 
 #: The longest that a tick of a sensor, or the evaluation of a schedule, waits for others.
 TICK_SECONDS = 2.0
+#: A request that got no answer for so long never gets one: the connection is gone although nobody said so.
+HUNG_SECONDS = 600.0
 T = TypeVar("T")
 
 
@@ -35,6 +37,7 @@ class Deadline:
 class _Call(Generic[T]):
     function: Callable[[], T]
     done: threading.Event = field(default_factory=threading.Event)
+    begun_at: float = field(default_factory=time.monotonic)
     ended_at: float = 0.0
     result: T | None = None
     error: BaseException | None = None
@@ -46,6 +49,11 @@ class _Call(Generic[T]):
             self.error = error
         self.ended_at = time.monotonic()
         self.done.set()
+
+    def is_of_use(self, max_age: float) -> bool:
+        """Returns whether its outcome is worth waiting for, or young enough to be taken."""
+        now = time.monotonic()
+        return now - self.ended_at <= max_age if self.done.is_set() else now - self.begun_at <= HUNG_SECONDS
 
 
 class Background:
@@ -59,7 +67,7 @@ class Background:
         """Begins a call, unless one of that name is under way, or has ended in the last `max_age` seconds and nobody asked."""
         with self._lock:
             known = self._calls.get(name)
-            if known and not (known.done.is_set() and time.monotonic() - known.ended_at > max_age):
+            if known and known.is_of_use(max_age):
                 return
             call = _Call[object](function)
             self._calls[name] = call

@@ -61,7 +61,7 @@ class WorkerTable:
 
 @dataclass(frozen=True)
 class WorkerStatus:
-    """A running worker. `dagster_run_id`: of the run it belongs to; `failure`: why it cannot work; lag is null while unknown."""
+    """A running worker. `dagster_run_id`: of the run it belongs to; lag is null while unknown."""
 
     version: str
     writer_id: str
@@ -70,7 +70,6 @@ class WorkerStatus:
     started_at_ms: int
     dagster_run_id: str | None
     ready: bool
-    failure: str | None
     lag_records: int | None
     lag_seconds: float | None
     headroom_seconds: float | None

@@ -22,8 +22,8 @@ import dagster as dg
 from pyiceberg.table import Table
 
 from dagster_project.lib.commit_events import report_new_commits
-from dagster_project.lib.lake import Environ
-from dagster_project.lib.patient_loader import PatientLoader
+from dagster_project.lib.lake import Environ, load_table_within
+from dagster_project.lib.patience import Background
 from dagster_project.resources.pipes.session import Progress, RunLog, SessionJournal
 
 PROGRESS_FIGURES = ("rows", "lag_records", "lag_seconds", "headroom_seconds", "freshness_seconds")
@@ -66,7 +66,7 @@ class LiveReports:
     tables: Sequence[str]
     timing: ReportTiming = field(default_factory=ReportTiming)
     ended: threading.Event = field(default_factory=threading.Event)
-    _loader: PatientLoader = field(default_factory=PatientLoader)
+    _background: Background = field(default_factory=Background)
     _is_away: bool = False
     _observed: Progress | None = None
     _silent_after: Progress | None = None
@@ -127,7 +127,7 @@ class LiveReports:
             )
 
     def _load(self, environ: Environ, table: str) -> Table:
-        return self._loader.load(environ, table, self.timing.answer)
+        return load_table_within(self._background, environ, table, self.timing.answer)
 
 
 @contextmanager

@@ -9,8 +9,9 @@ import pytest
 from dagster_project.definitions import defs
 from dagster_project.defs.sensors import bronze_commits
 from dagster_project.defs.sensors.bronze_commits import bronze_commits_sensor, report_within, unfinished_run
-from dagster_project.lib import patient_loader
+from dagster_project.lib import lake as lake_access
 from dagster_project.lib.bronze_tables import table_names
+from dagster_project.lib.patience import Background
 
 LISTEN = "bronze_listen_events"
 AUTH = "bronze_auth_events"
@@ -21,7 +22,7 @@ def tick(instance, lake, clean_environment, monkeypatch):
     """`tick(cursor)`: one evaluation; returns its skip reason and its cursor. The deadline is far away."""
     clean_environment.setenv("STREAMIFY_HOME", str(lake.home))
     monkeypatch.setattr(bronze_commits, "SECONDS_PER_TICK", 60)
-    monkeypatch.setattr(bronze_commits, "_loader", patient_loader.PatientLoader())
+    monkeypatch.setattr(bronze_commits, "BACKGROUND", Background())
 
     def evaluate(cursor: str = "") -> tuple[str, str]:
         context = dg.build_sensor_context(instance=instance, cursor=cursor)
@@ -109,21 +110,20 @@ def test_a_tick_out_of_time_leaves_the_other_tables_to_the_next(instance, lake):
 
 def test_a_catalog_that_does_not_answer_is_not_waited_for_and_its_answer_is_not_lost(instance, lake, monkeypatch, wait_until):
     lake.commit(AUTH, rows=3)
-    answer, load = threading.Event(), patient_loader.load_table
-    loader = patient_loader.PatientLoader()
-    monkeypatch.setattr(bronze_commits, "_loader", loader)
-    monkeypatch.setattr(patient_loader, "load_table", lambda *about: answer.wait(60) and load(*about))
+    answer, load, background = threading.Event(), lake_access.load_table, Background()
+    monkeypatch.setattr(bronze_commits, "BACKGROUND", background)
+    monkeypatch.setattr(lake_access, "load_table", lambda *about: answer.wait(60) and load(*about))
     begun = time.monotonic()
 
     seen = report_within(instance, lake.environ, AUTH, seconds=0.2)
 
     assert time.monotonic() - begun < 2
-    assert "the catalog has not answered for table `bronze_auth_events`" in seen.obstacle
+    assert "`load of table bronze_auth_events` did not end within" in seen.obstacle
     assert (seen.num_tables, seen.next_table) == (0, table_names({})[1])
     answer.set()
-    wait_until(lambda: loader._pending[AUTH].future.done(), "the late answer")
+    wait_until(lambda: background._calls[f"load of table {AUTH}"].done.is_set(), "the late answer")
     asked = []
-    monkeypatch.setattr(patient_loader, "load_table", lambda environ, table: asked.append(table) or load(environ, table))
+    monkeypatch.setattr(lake_access, "load_table", lambda environ, table: asked.append(table) or load(environ, table))
     report_within(instance, lake.environ, AUTH, seconds=60)
     assert AUTH not in asked, "the answer was there already"
     assert _rows(instance, AUTH) == [3]
@@ -132,9 +132,9 @@ def test_a_catalog_that_does_not_answer_is_not_waited_for_and_its_answer_is_not_
 def test_one_table_that_cannot_be_read_does_not_hide_the_others(instance, lake, monkeypatch):
     lake.commit(AUTH, rows=3)
     lake.commit(LISTEN, rows=4)
-    load = patient_loader.load_table
-    monkeypatch.setattr(patient_loader, "load_table", lambda environ, table: 1 / 0 if table == AUTH else load(environ, table))
-    monkeypatch.setattr(bronze_commits, "_loader", patient_loader.PatientLoader())
+    load = lake_access.load_table
+    monkeypatch.setattr(lake_access, "load_table", lambda environ, table: 1 / 0 if table == AUTH else load(environ, table))
+    monkeypatch.setattr(bronze_commits, "BACKGROUND", Background())
 
     seen = report_within(instance, lake.environ, "", seconds=60)
 

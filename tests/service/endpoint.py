@@ -15,7 +15,6 @@ STATUS: Mapping[str, object] = {
     "started_at_ms": 1_790_000_000_000,
     "dagster_run_id": None,
     "ready": True,
-    "failure": None,
     "lag_records": 12,
     "lag_seconds": 0.9,
     "headroom_seconds": 604_800.0,

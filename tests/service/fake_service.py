@@ -33,7 +33,6 @@ def status():
         "started_at_ms": 0,
         "dagster_run_id": None,
         "ready": behaviour()["ready"],
-        "failure": None,
         "lag_records": 0,
         "lag_seconds": 0.0,
         "headroom_seconds": None,

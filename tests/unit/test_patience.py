@@ -5,6 +5,7 @@ import time
 
 import pytest
 
+from dagster_project.lib import patience
 from dagster_project.lib.patience import TICK_SECONDS, Background, Deadline, NotYetError
 
 
@@ -69,6 +70,15 @@ def test_what_was_given_up_is_begun_anew(background):
     hang = threading.Event()
     background.begin("x", hang.wait)
     background.forget("x")
+
+    assert background.call("x", lambda: "new", 30) == "new"
+    hang.set()
+
+
+def test_a_call_that_has_hung_for_long_is_begun_anew(background, monkeypatch):
+    hang = threading.Event()
+    background.begin("x", hang.wait)
+    monkeypatch.setattr(patience, "HUNG_SECONDS", -1)
 
     assert background.call("x", lambda: "new", 30) == "new"
     hang.set()

@@ -11,8 +11,8 @@ from pyiceberg.table import Table
 
 from dagster_project.lib.bronze_tables import JOB_KEY, table_names
 from dagster_project.lib.commit_events import report_new_commits
-from dagster_project.lib.lake import Environ
-from dagster_project.lib.patient_loader import PatientLoader
+from dagster_project.lib.lake import Environ, load_table_within
+from dagster_project.lib.patience import BACKGROUND
 
 # The daemon evaluates sensors one after the other: a tick that waits holds up all.
 SECONDS_PER_TICK = 1.5
@@ -25,7 +25,6 @@ UNFINISHED = [
     dg.DagsterRunStatus.STARTED,
     dg.DagsterRunStatus.CANCELING,
 ]
-_loader = PatientLoader()
 
 
 @dataclass
@@ -125,4 +124,4 @@ def _beginning_with(tables: Sequence[str], first: str) -> Sequence[str]:
 
 
 def _load_within(seconds: float, environ: Environ, table: str) -> Table:
-    return _loader.load(environ, table, seconds)
+    return load_table_within(BACKGROUND, environ, table, seconds)

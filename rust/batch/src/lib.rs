@@ -21,6 +21,7 @@ pub mod progress;
 mod registration;
 pub mod replay;
 pub mod report;
+mod restart;
 pub mod sessions;
 pub mod settings;
 pub mod silver;

@@ -3,12 +3,14 @@
 //! What changes, and all its rows, is told by [`streamify_core::session::Planner`]; this job reads the days it asks for and
 //! replaces the partitions it names, together with what was consumed of each silver table, in one commit.
 //!
+//! Who is touched by what is new stands in memory. Where that would not fit the budget (a backfill, a rebuild of many days), every
+//! session is computed anew instead: day by day, whatever their number.
+//!
 //! The law: for any order of arrival and any split into runs, the table equals a full recompute (but for `_processed_at`).
 //! Cost follows the days that new events touch.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
-use std::time::Instant;
 
 use futures::TryStreamExt as _;
 use iceberg::spec::{DataFile, Literal, Struct};
@@ -21,7 +23,7 @@ use streamify_lake::commit::{Commit, Committer, Kind, Untouched};
 use streamify_lake::scan::increment::{self, Increment};
 use streamify_lake::scan::{LiveFile, live_files};
 use streamify_lake::{FilePartition, Partitioning, TableSpec};
-use tracing::{info, warn};
+use tracing::info;
 use uuid::Uuid;
 
 use crate::compact::{column_names, date, sort_columns};
@@ -29,7 +31,8 @@ use crate::context::Context;
 use crate::error::BatchError;
 use crate::output::{FileNames, Output};
 use crate::registration;
-use crate::silver::{came_second, consume, discard};
+use crate::restart::{Effort, until_first};
+use crate::silver::{consume, discard};
 
 /// Name of the table.
 pub const TABLE: &str = "silver_user_sessions";
@@ -50,7 +53,7 @@ pub struct SessionsOptions {
 pub struct SessionsReport {
     /// Table.
     pub table: String,
-    /// Whether everything was computed anew.
+    /// Whether everything was computed anew: asked for, for the first time, or because more was new than memory holds.
     pub full: bool,
     /// Silver rows that were new (or replaced), by table.
     pub rows_in: BTreeMap<String, u64>,
@@ -99,31 +102,10 @@ pub async fn run(
     contracts: &[Arc<Contract>],
     options: &SessionsOptions,
 ) -> Result<SessionsReport, BatchError> {
-    let started = Instant::now();
-    let (_, bytes_before, _) = context.meter.read();
-    let mut restarts = 0;
-    loop {
-        match attempt(context, contracts, options).await {
-            Ok(mut report) => {
-                report.restarts = restarts;
-                report.seconds = started.elapsed().as_secs_f64();
-                report.bytes_read = context.meter.read().1 - bytes_before;
-                return Ok(report);
-            }
-            Err(BatchError::Commit(error)) if came_second(&error) => {
-                restarts += 1;
-                if restarts > context.max_restarts {
-                    return Err(BatchError::Overtaken {
-                        table: TABLE.to_owned(),
-                        times: restarts,
-                        source: error,
-                    });
-                }
-                warn!(table = TABLE, %error, "another commit came first, beginning anew");
-            }
-            Err(error) => return Err(error),
-        }
-    }
+    let once = || attempt(context, contracts, options);
+    let (report, effort) = until_first(context, TABLE, once).await?;
+    let Effort { restarts, seconds, bytes_read } = effort;
+    Ok(SessionsReport { restarts, seconds, bytes_read, ..report })
 }
 
 /// A silver table as this run sees it.
@@ -244,7 +226,13 @@ impl Run<'_> {
             processed_at_us: chrono::Utc::now().timestamp_micros(),
             max_events: self.context.counted_bytes() / BYTES_PER_EVENT,
         };
-        let planner = if full {
+        let changed = if full { None } else { self.changed(report).await? };
+        let planner = if let Some(changed) = changed {
+            let watermark_ms = progress.map(|progress| progress.watermark_ms);
+            let open_from_day = progress.and_then(|progress| progress.open_from_day);
+            Planner::incremental(changed, watermark_ms, open_from_day, options)
+        } else {
+            report.full = true;
             let days = self.sources.iter().flat_map(|source| source.days.keys().copied());
             let days: BTreeSet<i32> = days.chain(partitions.keys().copied()).collect();
             for source in self.sources {
@@ -252,10 +240,6 @@ impl Run<'_> {
                 report.rows_in.insert(source.table.name.clone(), rows);
             }
             Planner::full(days, progress.map(|progress| progress.watermark_ms), options)
-        } else {
-            let watermark_ms = progress.map(|progress| progress.watermark_ms);
-            let open_from_day = progress.and_then(|progress| progress.open_from_day);
-            Planner::incremental(self.changed(report).await?, watermark_ms, open_from_day, options)
         };
         let commit_id = Uuid::now_v7();
         let (outcome, files) = self.follow(planner, &partitions, commit_id, report).await?;
@@ -279,7 +263,7 @@ impl Run<'_> {
                 .collect(),
         };
         let kind = if removed.is_empty() { Kind::Append } else { Kind::Overwrite };
-        let job = if full { "sessions-full" } else { "sessions" };
+        let job = if report.full { "sessions-full" } else { "sessions" };
         let summary = BTreeMap::from([("streamify.job".to_owned(), job.to_owned())]);
         Ok(Commit {
             commit_id,
@@ -293,18 +277,22 @@ impl Run<'_> {
         })
     }
 
-    /// The events that came or went since the last run.
-    async fn changed(&self, report: &mut SessionsReport) -> Result<Changes, BatchError> {
+    /// The events that came or went since the last run; `None`: they are too many for the memory that there is.
+    async fn changed(&self, report: &mut SessionsReport) -> Result<Option<Changes>, BatchError> {
         let mut changes = Changes::new();
         for source in self.sources {
             let mut rows = 0;
             for live in source.new.added.iter().chain(&source.new.removed) {
                 rows += live.file.record_count();
                 self.read(source, live, Read::People, |batch| changes.push(batch)).await?;
+                if changes.bytes() > self.context.counted_bytes() {
+                    info!(table = source.table.name, "so much is new that every session is computed anew");
+                    return Ok(None);
+                }
             }
             report.rows_in.insert(source.table.name.clone(), rows);
         }
-        Ok(changes)
+        Ok(Some(changes))
     }
 
     /// Does what the planner says, until it is done.

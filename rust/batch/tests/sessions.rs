@@ -164,6 +164,25 @@ async fn two_runs_at_once_and_a_run_that_was_killed_leave_the_full_recompute() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn more_that_is_new_than_memory_holds_is_no_matter_but_of_time() {
+    let home = tempfile::tempdir().unwrap();
+    let mut context = context(home.path()).await;
+    let mut next = [0; 4];
+    let visits = |minute| (1..41).map(move |user| Event { topic: 0, user, session: user, item: 0, minute });
+    land_all(&context, &visits(600).collect::<Vec<_>>(), &mut next).await;
+    bring_up(&context).await;
+
+    context.budget = 20_000;
+    land_all(&context, &visits(610).take(3).collect::<Vec<_>>(), &mut next).await;
+    assert!(!bring_up(&context).await.full, "three visits fit");
+    land_all(&context, &visits(3_000).collect::<Vec<_>>(), &mut next).await;
+    let report = bring_up(&context).await;
+
+    assert_eq!((report.full, report.rows_out), (true, 80));
+    assert_eq!(report.rows_in["silver_listen_events"], 83);
+}
+
 #[derive(Clone, Debug)]
 enum Between {
     Nothing,
@@ -183,15 +202,14 @@ proptest! {
             ),
             1..4,
         ),
-        tiny_budget in prop::bool::ANY,
+        // Of the first nothing fits but a change of one visit, of the second some changes, and a day takes several passes.
+        budget in prop::option::of(prop_oneof![Just(4_000_usize), Just(20_000)]),
     ) {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         runtime.block_on(async {
             let home = tempfile::tempdir().unwrap();
             let mut context = context(home.path()).await;
-            if tiny_budget {
-                context.budget = 4_000;
-            }
+            context.budget = budget.unwrap_or(context.budget);
             let mut next = [0; 4];
             for (events, between) in batches {
                 // Times close to midnights, a quarter of an hour apart: chains, gaps and days all meet.

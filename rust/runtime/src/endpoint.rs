@@ -1,13 +1,14 @@
 //! What can be seen from outside: `/metrics` (Prometheus text), `/healthz`, `/readyz`, and what a program adds.
 //!
-//! * `/healthz` is 200 while the process can do its work, 503 with the reason once it cannot: restart it.
+//! * `/healthz` is 200 as long as the process answers. One that has nothing to hope for ends by itself, and one that answers and
+//!   yet lands nothing shows it by its lag, which tells more than a word of its own would.
 //! * `/readyz` is 200 between start-up and shutdown, else 503: send it work or wait.
 //!
 //! Listens on 127.0.0.1 unless another address is given: the numbers are for a scraper beside it, not for the network.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::Router;
 use axum::extract::State;
@@ -33,44 +34,23 @@ pub fn local_address(port: u16) -> SocketAddr {
 /// How the process is doing; clones share the state.
 #[derive(Debug, Clone, Default)]
 pub struct Health {
-    inner: Arc<HealthState>,
-}
-
-#[derive(Debug, Default)]
-struct HealthState {
-    ready: AtomicBool,
-    failure: Mutex<Option<String>>,
+    ready: Arc<AtomicBool>,
 }
 
 impl Health {
-    /// Returns a healthy process that is not ready yet.
+    /// Returns a process that is not ready yet.
     pub fn new() -> Self {
         Self::default()
     }
 
     /// Says whether the process does its work now: true after start-up, false from the first step of the shutdown on.
     pub fn set_ready(&self, ready: bool) {
-        self.inner.ready.store(ready, Ordering::Release);
+        self.ready.store(ready, Ordering::Release);
     }
 
-    /// Returns whether the process is ready and has not failed.
+    /// Returns whether it does.
     pub fn is_ready(&self) -> bool {
-        self.inner.ready.load(Ordering::Acquire) && self.failure().is_none()
-    }
-
-    /// Says that the process cannot do its work any more, and why.
-    pub fn set_failed(&self, reason: impl Into<String>) {
-        *self.inner.failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason.into());
-    }
-
-    /// Takes a failure back: the process works again.
-    pub fn clear_failed(&self) {
-        *self.inner.failure.lock().unwrap_or_else(PoisonError::into_inner) = None;
-    }
-
-    /// Returns why the process cannot do its work, or `None` if it can.
-    pub fn failure(&self) -> Option<String> {
-        self.inner.failure.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.ready.load(Ordering::Acquire)
     }
 }
 
@@ -116,22 +96,15 @@ async fn metrics(State(registry): State<Arc<Registry>>) -> Response {
     }
 }
 
-async fn healthz(State(health): State<Health>) -> Response {
-    answer(health.failure().map_or(Ok(()), Err))
+async fn healthz() -> Response {
+    "ok\n".into_response()
 }
 
 async fn readyz(State(health): State<Health>) -> Response {
     if health.is_ready() {
-        return answer(Ok(()));
+        return "ok\n".into_response();
     }
-    answer(Err(health.failure().unwrap_or_else(|| "starting or stopping".to_owned())))
-}
-
-fn answer(state: Result<(), String>) -> Response {
-    match state {
-        Ok(()) => "ok\n".into_response(),
-        Err(reason) => (StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")).into_response(),
-    }
+    (StatusCode::SERVICE_UNAVAILABLE, "starting or stopping\n").into_response()
 }
 
 #[cfg(test)]
@@ -198,7 +171,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn readiness_follows_the_process_and_health_follows_failure() {
+    async fn readiness_follows_the_process_and_health_is_to_answer_at_all() {
         let served = start().await;
         assert_eq!(fetch(served.address, "/readyz").await.0, 503);
         assert_eq!(fetch(served.address, "/healthz").await.0, 200);
@@ -206,14 +179,9 @@ mod tests {
         served.health.set_ready(true);
         assert_eq!(fetch(served.address, "/readyz").await.0, 200);
 
-        served.health.set_failed("commit fails since 12:00");
-        let (status, answer) = fetch(served.address, "/healthz").await;
-        assert_eq!(status, 503);
-        assert!(answer.ends_with("commit fails since 12:00\n"), "{answer}");
+        served.health.set_ready(false);
         assert_eq!(fetch(served.address, "/readyz").await.0, 503);
-
-        served.health.clear_failed();
-        assert_eq!(fetch(served.address, "/readyz").await.0, 200);
+        assert_eq!(fetch(served.address, "/healthz").await.0, 200);
     }
 
     #[tokio::test]

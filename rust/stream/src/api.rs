@@ -69,7 +69,6 @@ pub struct Status {
     started_at_ms: i64,
     dagster_run_id: Option<String>,
     ready: bool,
-    failure: Option<String>,
     /// The whole run's figures, as Dagster is told them too.
     #[serde(flatten)]
     pub progress: Progress,
@@ -176,7 +175,6 @@ async fn status(State(api): State<Arc<Api>>) -> Json<Status> {
         started_at_ms: api.started_at_ms,
         dagster_run_id: api.dagster_run_id.clone(),
         ready: api.health.is_ready(),
-        failure: api.health.failure(),
         progress: progress(&api.report, &api.live),
     })
 }

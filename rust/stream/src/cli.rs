@@ -3,6 +3,7 @@
 //! [`Cli`] is the text of the command line. Everything that can be seen to be wrong without asking a server is refused
 //! here, naming the flag; the process then ends with exit code 2.
 
+mod check;
 mod parse;
 
 use std::collections::BTreeSet;
@@ -23,9 +24,6 @@ use crate::settings::{
     AdoptTable, Assignment, KafkaOptions, Memory, Policy, Range, Replay, Settings, SettingsError, Source,
     Until,
 };
-
-/// The smallest memory limit with which every topic can still make progress.
-const LEAST_MEMORY: u64 = 96_000_000;
 
 /// Lands Kafka topics in Apache Iceberg tables, each record exactly once.
 ///
@@ -153,7 +151,7 @@ pub struct Cli {
     pub take_over: bool,
 
     /// How long a lease on the tables holds unless it is renewed, which keeps a second writer from being started by accident;
-    /// `0s`: no lease
+    /// `0s`: take none and look at none
     #[arg(long, env = "STREAMIFY_LEASE_TIME", value_parser = parse_duration, default_value = "90s", value_name = "TIME", help_heading = "Run")]
     pub lease_time: Duration,
 
@@ -375,65 +373,6 @@ impl Cli {
             drop_record_for_test: false,
         })
     }
-
-    fn check(&self) -> Result<(), SettingsError> {
-        if self.memory_limit < LEAST_MEMORY {
-            return Err(invalid("--memory-limit", "at least 96MB is needed for four topics"));
-        }
-        if self.freshness < Duration::from_millis(100) {
-            return Err(invalid("--freshness", "a commit takes longer than 100ms; expected e.g. `1s`"));
-        }
-        if !self.lease_time.is_zero() && self.lease_time < Duration::from_secs(3) {
-            return Err(invalid(
-                "--lease-time",
-                "commits may take a second or two; expected at least `3s`, or `0s` for none",
-            ));
-        }
-        if self.file_size < 1_000_000 {
-            return Err(invalid("--file-size", "expected at least 1MB"));
-        }
-        if !(1..=64).contains(&self.decode_threads.unwrap_or(1)) {
-            return Err(invalid("--decode-threads", "expected 1 to 64"));
-        }
-        if !(1..=64).contains(&self.open_files) {
-            return Err(invalid("--open-files", "expected 1 to 64"));
-        }
-        if let Some(staging) = &self.replay_into {
-            self.check_replay(staging)?;
-        }
-        if self.assignment == AssignmentChoice::Group && self.group_id.trim().is_empty() {
-            return Err(invalid("--assignment", "`group` needs a --group-id"));
-        }
-        Ok(())
-    }
-}
-
-impl Cli {
-    fn check_replay(&self, staging: &str) -> Result<(), SettingsError> {
-        let is_name = |character: char| {
-            character.is_ascii_lowercase() || character.is_ascii_digit() || character == '_'
-        };
-        if staging.is_empty() || !staging.chars().all(is_name) {
-            return Err(invalid(
-                "--replay-into",
-                "expected a table name of lower case letters, digits and `_`",
-            ));
-        }
-        if self.topics.len() != 1 {
-            return Err(invalid("--replay-into", "one topic is read again at a time; name it with --topics"));
-        }
-        if self.assignment == AssignmentChoice::Group {
-            return Err(invalid(
-                "--replay-into",
-                "a replay reads all of its range; leave out --assignment group",
-            ));
-        }
-        Ok(())
-    }
-}
-
-fn invalid(flag: &'static str, problem: impl Into<String>) -> SettingsError {
-    SettingsError::Invalid { flag, problem: problem.into() }
 }
 
 /// An empty text is what an unset variable becomes in a compose file.

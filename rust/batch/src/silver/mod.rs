@@ -14,7 +14,6 @@ mod rows;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Instant;
 
 use iceberg::spec::DataFile;
 use serde::Serialize;
@@ -22,8 +21,7 @@ use streamify_core::contract::Contract;
 use streamify_core::silver::SilverPlan;
 use streamify_core::state::{Change, Consumed};
 use streamify_lake::catalog::LoadedTable;
-use streamify_lake::commit::{Commit, CommitError, Committer, Kind, Untouched};
-use streamify_lake::protocol::Refusal;
+use streamify_lake::commit::{Commit, Committer, Kind, Untouched};
 use streamify_lake::scan::LiveFile;
 use streamify_lake::{Partitioning, TableSpec};
 use tracing::{info, warn};
@@ -33,6 +31,7 @@ use self::plan::Plan;
 use crate::context::Context;
 use crate::error::BatchError;
 use crate::registration;
+use crate::restart::{Effort, until_first};
 
 /// What a run of silver does.
 #[derive(Clone, Debug, Default)]
@@ -110,34 +109,10 @@ pub async fn run(
     contract: &Arc<Contract>,
     options: &SilverOptions,
 ) -> Result<SilverReport, BatchError> {
-    let started = Instant::now();
-    let (_, bytes_before, _) = context.meter.read();
-    let mut restarts = 0;
-    loop {
-        match attempt(context, contracts, contract, options).await {
-            Ok(mut report) => {
-                report.restarts = restarts;
-                report.seconds = started.elapsed().as_secs_f64();
-                report.bytes_read = context.meter.read().1 - bytes_before;
-                return Ok(report);
-            }
-            Err(BatchError::Commit(error)) if came_second(&error) => {
-                restarts += 1;
-                if restarts > context.max_restarts {
-                    let table = contract.silver.table.clone();
-                    return Err(BatchError::Overtaken { table, times: restarts, source: error });
-                }
-                warn!(table = contract.silver.table, %error, "another commit came first, beginning anew");
-            }
-            Err(error) => return Err(error),
-        }
-    }
-}
-
-/// Whether another run or another job was faster; looking again tells what is left to do.
-pub(crate) fn came_second(error: &CommitError) -> bool {
-    let fenced = matches!(error, CommitError::Refused { refusal: Refusal::Fenced { .. }, .. });
-    fenced || error.overtaken()
+    let once = || attempt(context, contracts, contract, options);
+    let (report, effort) = until_first(context, &contract.silver.table, once).await?;
+    let Effort { restarts, seconds, bytes_read } = effort;
+    Ok(SilverReport { restarts, seconds, bytes_read, ..report })
 }
 
 async fn attempt(

@@ -24,6 +24,9 @@ impl Span {
     }
 }
 
+/// Bytes per span, together with who is seen around it, whom it touches and from when these are followed back.
+const BYTES_PER_SPAN: usize = 512;
+
 /// Changed events, by who and day: memory grows with sessions of the producer, not with events.
 ///
 /// Events that did not change do no harm here but cost time, so both sides of a partition that was replaced may be pushed.
@@ -57,6 +60,12 @@ impl Changes {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.spans.is_empty()
+    }
+
+    /// Returns the bytes that a run needs to follow these changes to the sessions they touch, about; measured.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.spans.len() * BYTES_PER_SPAN
     }
 
     /// Returns the latest event time in ms.

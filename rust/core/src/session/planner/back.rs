@@ -34,11 +34,9 @@ impl Back {
     pub(super) fn of(touches: Touches, closing: Closing) -> Self {
         let mut from: BTreeMap<i32, HashMap<Actor, From>> = BTreeMap::new();
         let mut replaced = BTreeSet::new();
-        for (actor, days) in touches {
-            for (day, span) in days {
-                replaced.extend([day, day_of(span.last_ms.saturating_add(GAP_MS))]);
-                from.entry(day).or_default().entry(actor).or_default().touched_ms = Some(span.first_ms);
-            }
+        for ((actor, day), span) in touches {
+            replaced.extend([day, day_of(span.last_ms.saturating_add(GAP_MS))]);
+            from.entry(day).or_default().entry(actor).or_default().touched_ms = Some(span.first_ms);
         }
         Self { from, reading: None, replaced, closing: Some(closing) }
     }

@@ -1,8 +1,9 @@
 //! First phase of an incremental run: whom the changed events touch, and when.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeSet, HashSet};
 
 use arrow::array::RecordBatch;
+use foldhash::fast::RandomState;
 
 use super::back::Back;
 use super::closing::Closing;
@@ -13,35 +14,47 @@ use crate::session::source::{self, People};
 use crate::session::{HashMap, Read, SessionError};
 
 /// Touched times per person and day.
-pub(super) type Touches = HashMap<Actor, BTreeMap<i32, Span>>;
+pub(super) type Touches = HashMap<(Actor, i32), Span>;
 
 /// What is seen of a visit on one day.
 #[derive(Debug, Default)]
 struct Seen {
-    users: BTreeSet<i64>,
+    /// Nearly always one.
+    users: Vec<i64>,
     anonymous: Option<Span>,
+}
+
+impl Seen {
+    fn add(&mut self, user: i64) {
+        if !self.users.contains(&user) {
+            self.users.push(user);
+        }
+    }
 }
 
 /// Reads the people of the visits that changed events are of, two days around them.
 #[derive(Debug)]
 pub(super) struct Watch {
     spans: HashMap<(Who, i32), Span>,
-    seen: HashMap<Visit, BTreeMap<i32, Seen>>,
+    visits: HashSet<Visit, RandomState>,
+    seen: HashMap<(Visit, i32), Seen>,
     to_read: BTreeSet<i32>,
     closing: Option<Closing>,
 }
 
 impl Watch {
     pub(super) fn of(spans: HashMap<(Who, i32), Span>, closing: Closing) -> Self {
-        let mut seen: HashMap<Visit, BTreeMap<i32, Seen>> = HashMap::default();
+        let visits = spans.keys().map(|(who, _)| who.visit()).collect();
+        let mut seen: HashMap<(Visit, i32), Seen> = HashMap::default();
         for (who, day) in spans.keys() {
             // A user that is gone from the visit may have been its only one.
-            let day = seen.entry(who.visit()).or_default().entry(*day).or_default();
-            day.users.extend(who.user);
+            if let Some(user) = who.user {
+                seen.entry((who.visit(), *day)).or_default().add(user);
+            }
         }
         // An event without a user lies at most a day from the change, and is stitched by users a day from it.
         let to_read = spans.keys().flat_map(|(_, day)| day - 2..=day + 2).collect();
-        Self { spans, seen, to_read, closing: Some(closing) }
+        Self { spans, visits, seen, to_read, closing: Some(closing) }
     }
 
     pub(super) fn turn(&mut self, common: &mut Common) -> Turn {
@@ -49,7 +62,7 @@ impl Watch {
             return common.read(day, Read::People);
         }
         let touches = self.touches();
-        common.affected = Affected::Some(touches.keys().copied().collect());
+        common.affected = Affected::Some(touches.keys().map(|(actor, _)| *actor).collect());
         Turn::Phase(Phase::Back(Back::of(touches, self.closing.take().unwrap_or_default())))
     }
 
@@ -59,16 +72,16 @@ impl Watch {
         batch: &RecordBatch,
         runs: &mut Runs,
     ) -> Result<(), SessionError> {
-        let seen = &mut self.seen;
+        let Self { visits, seen, .. } = self;
         People::of(batch)?.each(runs, |_, who, time_ms| {
             source::check_day(day, time_ms)?;
-            let Some(days) = seen.get_mut(&who.visit()) else { return Ok(()) };
-            let day = days.entry(day).or_default();
+            if !visits.contains(&who.visit()) {
+                return Ok(());
+            }
+            let seen = seen.entry((who.visit(), day)).or_default();
             match who.user {
-                Some(user) => {
-                    day.users.insert(user);
-                }
-                None => day.anonymous.get_or_insert(Span::at(time_ms)).join(Span::at(time_ms)),
+                Some(user) => seen.add(user),
+                None => seen.anonymous.get_or_insert(Span::at(time_ms)).join(Span::at(time_ms)),
             }
             Ok(())
         })
@@ -77,8 +90,7 @@ impl Watch {
     fn touches(&self) -> Touches {
         let mut touches = Touches::default();
         let mut touch = |actor: Actor, day: i32, span: Span| {
-            let days = touches.entry(actor).or_default();
-            days.entry(day).and_modify(|known| known.join(span)).or_insert(span);
+            touches.entry((actor, day)).and_modify(|known: &mut Span| known.join(span)).or_insert(span);
         };
         for ((who, day), span) in &self.spans {
             let visit = who.visit();
@@ -104,7 +116,6 @@ impl Watch {
     }
 
     fn around(&self, visit: Visit, day: i32) -> impl Iterator<Item = (i32, &Seen)> {
-        let days = self.seen.get(&visit).into_iter();
-        days.flat_map(move |days| days.range(day - 1..=day + 1)).map(|(day, seen)| (*day, seen))
+        (day - 1..=day + 1).filter_map(move |day| Some((day, self.seen.get(&(visit, day))?)))
     }
 }
