@@ -7,6 +7,7 @@ from pathlib import Path
 
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
 PROFILE_FOLDER = "release"  # the workspace has one cargo profile
+REMEDY = "build it with `make build`"
 
 
 class BinaryNotFoundError(RuntimeError):
@@ -41,7 +42,7 @@ def find_binary(name: str, environ: Mapping[str, str]) -> Path:
     if configured:
         found = _in_folder(Path(configured).expanduser(), name)
         if found is None:
-            raise BinaryNotFoundError(f"{name} not found in STREAMIFY_BIN_DIR=`{configured}`; {_remedy(name)}")
+            raise BinaryNotFoundError(f"{name} not found in STREAMIFY_BIN_DIR=`{configured}`; {REMEDY}")
         return found
     folders = _target_folders(environ)
     for folder in folders:
@@ -50,7 +51,7 @@ def find_binary(name: str, environ: Mapping[str, str]) -> Path:
     on_path = shutil.which(name, path=environ.get("PATH", ""))
     if on_path is None:
         looked = ", ".join(["$STREAMIFY_BIN_DIR", *(str(folder) for folder in folders), "PATH"])
-        raise BinaryNotFoundError(f"{name} not found (looked in {looked}); {_remedy(name)}")
+        raise BinaryNotFoundError(f"{name} not found (looked in {looked}); {REMEDY}")
     return Path(on_path)
 
 
@@ -64,7 +65,3 @@ def _target_folders(environ: Mapping[str, str]) -> list[Path]:
 def _in_folder(folder: Path, name: str) -> Path | None:
     program = folder / name
     return program if program.is_file() and os.access(program, os.X_OK) else None
-
-
-def _remedy(name: str) -> str:
-    return f"build it with `cargo build --release -p {name}`"

@@ -112,7 +112,7 @@ def test_only_a_dry_run_may_report_nothing(run, fake_worker):
 def test_a_missing_program_is_told_with_the_remedy(run, fake_worker, monkeypatch, tmp_path):
     monkeypatch.setenv("STREAMIFY_BIN_DIR", str(tmp_path))
 
-    assert "build it with `cargo build" in failure(run(job())[0]).description
+    assert "build it with `make build`" in failure(run(job())[0]).description
 
 
 def test_a_failing_call_shows_its_words_and_its_hint(run):

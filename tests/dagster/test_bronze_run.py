@@ -98,9 +98,7 @@ def test_a_missing_binary_is_told_with_the_remedy(bronze, report, monkeypatch, t
 
     run = bronze(OPENED, report, CLOSED)
 
-    assert run.failure == (
-        f"streamify-stream not found in STREAMIFY_BIN_DIR=`{tmp_path}`; build it with `cargo build --release -p streamify-stream`"
-    )
+    assert run.failure == (f"streamify-stream not found in STREAMIFY_BIN_DIR=`{tmp_path}`; build it with `make build`")
 
 
 def test_config_reaches_the_worker_as_arguments_and_a_wrong_one_is_refused(bronze, report, fake_worker, tmp_path):

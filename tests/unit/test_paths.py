@@ -59,7 +59,7 @@ def test_a_missing_binary_names_the_places_and_the_remedy(tmp_path, monkeypatch)
 
     assert str(caught.value) == (
         f"streamify-stream not found (looked in $STREAMIFY_BIN_DIR, {tmp_path}/checkout/target/release, "
-        f"{tmp_path}/home/.cache/streamify/target/release, PATH); build it with `cargo build --release -p streamify-stream`"
+        f"{tmp_path}/home/.cache/streamify/target/release, PATH); build it with `make build`"
     )
 
 

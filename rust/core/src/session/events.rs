@@ -7,6 +7,7 @@ use arrow::array::{Array, Float64Array, RecordBatch, StringArray};
 
 use super::actor::{Actor, Runs, Who};
 use super::source::{self, Topic, doubles, ints, required, texts};
+use super::track::{Played, Told, Tracks};
 use super::{HashMap, SessionError};
 
 /// The page that tells of a song.
@@ -47,14 +48,6 @@ struct Place {
     state: TextId,
 }
 
-/// What was played.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-struct Track {
-    artist: TextId,
-    song: TextId,
-    seconds_bits: Option<u64>,
-}
-
 /// Distinct values by number.
 #[derive(Debug)]
 struct Pool<T> {
@@ -91,7 +84,7 @@ pub(super) struct DayEvents {
     texts: Vec<Arc<str>>,
     text_ids: HashMap<Arc<str>, TextId>,
     places: Pool<Place>,
-    tracks: Pool<Track>,
+    tracks: Tracks,
 }
 
 /// Which rows of a who are wanted: those from that event time on, as events of that actor.
@@ -153,17 +146,14 @@ impl DayEvents {
         self.text(self.place(event).state)
     }
 
-    pub(super) fn artist(&self, event: &Event) -> Option<&Arc<str>> {
-        self.text(self.track(event).artist)
+    /// Returns what the event tells of a song.
+    pub(super) fn told(&self, event: &Event) -> Told<'_> {
+        self.tracks.told(event.track)
     }
 
-    pub(super) fn song(&self, event: &Event) -> Option<&Arc<str>> {
-        self.text(self.track(event).song)
-    }
-
-    /// Returns the length of the song in seconds.
-    pub(super) fn seconds(&self, event: &Event) -> Option<f64> {
-        self.track(event).seconds_bits.map(f64::from_bits)
+    /// Returns the one song that these events tell of.
+    pub(super) fn played<'a>(&self, events: impl Iterator<Item = &'a Event> + Clone) -> Played {
+        self.tracks.played(events.map(|event| event.track))
     }
 
     /// Whether the event tells of a song.
@@ -177,10 +167,6 @@ impl DayEvents {
 
     fn place(&self, event: &Event) -> Place {
         self.places.values[event.place as usize]
-    }
-
-    fn track(&self, event: &Event) -> Track {
-        self.tracks.values[event.track as usize]
     }
 
     fn text(&self, id: TextId) -> Option<&Arc<str>> {
@@ -255,8 +241,8 @@ struct Columns<'a> {
     level: TextColumn<'a>,
     city: TextColumn<'a>,
     state: TextColumn<'a>,
-    artist: TextColumn<'a>,
-    song: TextColumn<'a>,
+    artist: Option<&'a StringArray>,
+    song: Option<&'a StringArray>,
     seconds: Option<&'a Float64Array>,
     last_place: Option<(Place, u32)>,
 }
@@ -264,7 +250,7 @@ struct Columns<'a> {
 impl<'a> Columns<'a> {
     fn of(topic: Topic, batch: &'a RecordBatch) -> Result<Self, SessionError> {
         let plays = matches!(topic, Topic::Listen | Topic::PageView);
-        let played = |name| plays.then(|| texts(batch, name)).transpose().map(TextColumn::of);
+        let played = |name| plays.then(|| texts(batch, name)).transpose();
         let (detail, level) = match topic {
             Topic::PageView => (Some(required(texts(batch, "page")?, "page")?), "level"),
             Topic::StatusChange => (Some(texts(batch, "new_level")?), "old_level"),
@@ -304,21 +290,18 @@ impl<'a> Columns<'a> {
                 id
             }
         };
-        let track = Track {
-            artist: self.artist.id(events, row)?,
-            song: self.song.id(events, row)?,
-            seconds_bits: self
-                .seconds
-                .filter(|seconds| seconds.is_valid(row))
-                .map(|seconds| seconds.value(row).to_bits()),
+        let text = |column: Option<&'a StringArray>| {
+            column.filter(|column| column.is_valid(row)).map(|column| column.value(row))
         };
+        let seconds = self.seconds.filter(|seconds| seconds.is_valid(row)).map(|seconds| seconds.value(row));
+        let told = Told { song: text(self.song), artist: text(self.artist), seconds };
         Ok(Event {
             time_ms,
             item: self.items[row],
             member,
             detail: self.detail.id(events, row)?,
             place,
-            track: events.tracks.id(track)?,
+            track: index(events.tracks.id(told))?,
             topic: self.topic,
         })
     }

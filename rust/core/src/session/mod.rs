@@ -28,6 +28,7 @@ mod planner;
 mod row;
 mod source;
 mod table;
+mod track;
 
 pub use changes::Changes;
 pub use columns::columns;

@@ -5,6 +5,7 @@ use std::cmp::Ordering;
 use super::actor::{Actor, Runs};
 use super::events::{DayEvents, Event};
 use super::row::Session;
+use super::track::Told;
 use super::{GAP_MS, HashMap, start_of};
 
 /// A session that may go on.
@@ -134,13 +135,7 @@ fn order(day: &DayEvents, left: &Event, right: &Event) -> Ordering {
 }
 
 fn content<'a>(day: &'a DayEvents, event: &Event) -> impl Ord + use<'a> {
-    let texts = [
-        day.detail(event),
-        day.level(event),
-        day.city(event),
-        day.state(event),
-        day.artist(event),
-        day.song(event),
-    ];
-    (!day.member(event).anonymous, texts, day.seconds(event).map(f64::to_bits))
+    let texts = [day.detail(event), day.level(event), day.city(event), day.state(event)];
+    let Told { song, artist, seconds } = day.told(event);
+    (!day.member(event).anonymous, texts, artist, song, seconds.map(f64::to_bits))
 }

@@ -1,11 +1,11 @@
 //! One session, grown event by event.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::actor::{Actor, Runs};
 use super::events::{DayEvents, Event};
 use super::source::Topic;
+use super::track::Played;
 use super::{GAP_MS, day_of};
 use crate::identity::{Part, first_half, write_part};
 
@@ -16,14 +16,14 @@ pub(super) struct Session {
     pub(super) key: [u8; 16],
     pub(super) started_ms: i64,
     pub(super) ended_ms: i64,
-    pub(super) session_ids: BTreeSet<i64>,
+    /// Ascending; nearly always one.
+    pub(super) session_ids: Vec<i64>,
     pub(super) listens: i32,
     pub(super) page_views: i32,
     pub(super) auths: i32,
     pub(super) status_changes: i32,
     pub(super) listen_seconds: f64,
-    pub(super) songs: Vec<Arc<str>>,
-    pub(super) artists: Vec<Arc<str>>,
+    pub(super) played: Vec<Played>,
     pub(super) pages: Vec<Arc<str>>,
     pub(super) first_level: Option<Arc<str>>,
     pub(super) last_level: Option<Arc<str>>,
@@ -49,14 +49,13 @@ impl Session {
             key: key(actor, runs, first, session),
             started_ms: first.time_ms,
             ended_ms: first.time_ms,
-            session_ids: BTreeSet::new(),
+            session_ids: Vec::new(),
             listens: 0,
             page_views: 0,
             auths: 0,
             status_changes: 0,
             listen_seconds: 0.0,
-            songs: Vec::new(),
-            artists: Vec::new(),
+            played: Vec::new(),
             pages: Vec::new(),
             first_level: None,
             last_level: None,
@@ -78,7 +77,9 @@ impl Session {
         let Some(first) = tied.first() else { return };
         let session = day.member(first).session;
         self.ended_ms = first.time_ms;
-        self.session_ids.insert(session);
+        if let Err(place) = self.session_ids.binary_search(&session) {
+            self.session_ids.insert(place, session);
+        }
         if session == self.first_session {
             self.least_item = self.least_item.min(first.item);
         }
@@ -101,14 +102,13 @@ impl Session {
     }
 
     fn add_song(&mut self, day: &DayEvents, tied: &[Event]) {
-        let songs = || tied.iter().filter(|event| day.is_song(event));
-        if songs().next().is_none() {
+        let mut songs = tied.iter().filter(|event| day.is_song(event));
+        if songs.clone().next().is_none() {
             return;
         }
         self.listens += 1;
-        self.songs.push(songs().find_map(|event| day.song(event)).cloned().unwrap_or_default());
-        self.artists.push(songs().find_map(|event| day.artist(event)).cloned().unwrap_or_default());
-        self.listen_seconds += songs().find_map(|event| day.seconds(event)).unwrap_or_default();
+        self.played.push(day.played(songs.clone()));
+        self.listen_seconds += songs.find_map(|event| day.told(event).seconds).unwrap_or_default();
     }
 
     fn set_level(&mut self, level: Option<&Arc<str>>) {
@@ -130,8 +130,9 @@ impl Session {
 
     /// Returns the bytes that its lists of text take in Arrow arrays, about.
     pub(super) fn text_bytes(&self) -> usize {
-        let lists = [&self.songs, &self.artists, &self.pages];
-        lists.into_iter().flatten().map(|text| text.len() + size_of::<i32>()).sum()
+        let played = self.played.iter().map(|played| played.bytes() + 2 * size_of::<i32>());
+        let pages = self.pages.iter().map(|page| page.len() + size_of::<i32>());
+        played.chain(pages).sum()
     }
 
     /// Whether the beginning of the first event's producer session is not in this session.

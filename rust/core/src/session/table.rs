@@ -13,6 +13,7 @@ use arrow::datatypes::{DataType, Field, Int64Type, TimestampMicrosecondType};
 use super::actor::{Actor, Runs};
 use super::row::{Session, is_closed};
 use super::source::{booleans, lists, longs, required, texts, times};
+use super::track::Played;
 use super::{SessionError, columns::columns};
 use crate::contract::{ELEMENT, UTC, schema_of};
 use crate::identity::hex;
@@ -75,9 +76,9 @@ fn batch(
         rows.ints(|session| session.auths),
         rows.ints(|session| session.status_changes),
         rows.doubles(|session| session.listen_seconds),
-        rows.lists(|session| &session.songs),
-        rows.lists(|session| &session.artists),
-        rows.lists(|session| &session.pages),
+        rows.lists(|session| session.played.iter().map(Played::song)),
+        rows.lists(|session| session.played.iter().map(Played::artist)),
+        rows.lists(|session| session.pages.iter().map(|page| &**page)),
         rows.texts(|session| session.first_level.as_deref()),
         rows.texts(|session| session.last_level.as_deref()),
         rows.booleans(|session| session.level_changed),
@@ -133,7 +134,7 @@ impl<'a> Rows<'a> {
         Arc::new(self.0.iter().map(|session| Some(flag(session))).collect::<BooleanArray>())
     }
 
-    fn lists(&self, list: impl Fn(&'a Session) -> &'a [Arc<str>]) -> ArrayRef {
+    fn lists<L: Iterator<Item = &'a str>>(&self, list: impl Fn(&'a Session) -> L) -> ArrayRef {
         let field = Field::new(ELEMENT, DataType::Utf8, false);
         let mut builder = ListBuilder::new(StringBuilder::new()).with_field(field);
         for session in self.0 {
