@@ -141,7 +141,9 @@ def histories(data: Path, work: Path, size: str) -> Iterator[Claim]:
             ("rewrite-manifests",),
         ):
             peaks.append(lake.job(*job)[0].peak_mib)
-        shutil.copytree(work / "histories", work / "kept")
+        # Links, for only the catalog is ever written twice; and nothing of what grew is left to be written beside the jobs.
+        shutil.copytree(work / "histories", work / "kept", copy_function=_link)
+        os.sync()
         figures.append((rows, max(peaks), *_add(lake, batches, offset)))
         # The next history grows from the tables without the batches.
         shutil.rmtree(work / "histories")
@@ -155,6 +157,13 @@ def histories(data: Path, work: Path, size: str) -> Iterator[Claim]:
             yield at_most(f"{name}: {job}: data bytes to the first", figure.bytes_read / to.bytes_read, 1.2, " x")
         most = LIMITS["1GiB"][0]
         yield at_most(f"{rows // 1000:,} k rows of history: largest job that made it", round(peak), most, " MiB")
+
+
+def _link(source: str, target: str) -> None:
+    if Path(source).name.startswith("catalog.db"):
+        shutil.copy2(source, target)
+    else:
+        os.link(source, target)
 
 
 def _add(lake: Lake, batches: Sequence[Path], offset: int) -> tuple[Batches, Batches]:
