@@ -159,9 +159,9 @@ def sessions(
         cancel: ends the call.
 
     Returns:
-        The report: `table`, `full` (whether every session was computed anew), `rows_in` (by silver table), `rows_out` (sessions in the replaced days), `days` (replaced),
-        `watermark_ms`, `open_from` (first day with an open session), `files`, `bytes`, `bytes_read`, `snapshot_id`, `restarts`,
-        `seconds`.
+        The report: `table`, `full` (whether every session was computed anew), `rows_in` (by silver table), `rows_out` (sessions
+        in the replaced days), `days` (replaced), `watermark_ms`, `open_from` (first day with an open session), `files`, `bytes`,
+        `bytes_read`, `snapshot_id`, `restarts`, `seconds`.
 
     Raises:
         SettingsError: an argument or a variable cannot be meant.
