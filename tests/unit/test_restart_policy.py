@@ -35,7 +35,7 @@ def at(seconds: float) -> int:
 def status(position: int, lag: int | None, writer: str = "w") -> WorkerStatus:
     partition = WorkerPartition(0, 0, position, None, None)
     table = WorkerTable("t", "bronze_t", 0, 0, 0, None, None, None, (partition,))
-    return WorkerStatus("0.1.0", writer, "h", 1, 0, None, True, None, lag, None, None, (table,))
+    return WorkerStatus("0.1.0", writer, "h", 1, 0, None, True, lag, None, None, (table,))
 
 
 def seen_over_time(*steps: tuple[float, Observation]) -> list[tuple[bool, str]]:

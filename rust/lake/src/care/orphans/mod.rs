@@ -39,6 +39,8 @@ pub const GRACE: Duration = Duration::from_secs(3 * 86_400);
 pub const MIN_GRACE: Duration = Duration::from_secs(3_600);
 /// How many orphans a report names by default.
 pub const SAMPLE: usize = 100;
+/// How often the table is looked at, each time after an expiry has come between.
+const MOST_LOOKS: u32 = 10;
 
 /// Says of a commit id whether its files are in use by a writer that is alive.
 pub type Protected<'a> = &'a (dyn Fn(&str) -> bool + Send + Sync);
@@ -131,13 +133,7 @@ pub async fn remove(
     let mut candidates = Candidates::new(&before, oldest_young_ms);
     candidates.list(&before, protected).await?;
 
-    let table = load(catalog, name).await?;
-    if table.metadata.uuid() != before.metadata.uuid() {
-        let reason = "it was dropped and made anew meanwhile";
-        return Err(CareError::refused(name, reason, "run it again if the new table is meant"));
-    }
-    let needed_from = consumers::needed_from(&table.metadata, &passed_over(&table, options));
-    candidates.strike_out(&table, needed_from).await?;
+    let table = strike_out_known(catalog, &before, &mut candidates, options).await?;
     let (report, orphans) = candidates.finish(&table, options);
     let (num_listed, num_orphans) = (report.listed.files, orphans.len());
     if options.delete {
@@ -145,6 +141,38 @@ pub async fn remove(
     }
     info!(table = name, num_listed, num_orphans, dry_run = report.dry_run, "looked for orphans");
     Ok(report)
+}
+
+/// Strikes out what the table leads to, and returns the table as it was then.
+///
+/// An expiry may take a snapshot with its files between the load of the table and the reading of its manifests: then the table is
+/// loaded anew. What was struck out before stays so, which spares a file too many at worst.
+async fn strike_out_known(
+    catalog: &Arc<dyn Catalog>,
+    before: &LoadedTable,
+    candidates: &mut Candidates,
+    options: &OrphanOptions,
+) -> Result<LoadedTable, CareError> {
+    let name = &before.name;
+    let mut table = load(catalog, name).await?;
+    let mut looks = 1;
+    loop {
+        if table.metadata.uuid() != before.metadata.uuid() {
+            let reason = "it was dropped and made anew meanwhile";
+            return Err(CareError::refused(name, reason, "run it again if the new table is meant"));
+        }
+        let needed_from = consumers::needed_from(&table.metadata, &passed_over(&table, options));
+        let error = match candidates.strike_out(&table, needed_from).await {
+            Ok(()) => return Ok(table),
+            Err(error @ CareError::Unreadable { .. }) if looks < MOST_LOOKS => error,
+            Err(error) => return Err(error),
+        };
+        let newer = load(catalog, name).await?;
+        if newer.metadata_location == table.metadata_location {
+            return Err(error);
+        }
+        (table, looks) = (newer, looks + 1);
+    }
 }
 
 fn refuse_short_grace(table: &str, options: &OrphanOptions) -> Result<(), CareError> {
