@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import stat
 import sys
 import time
@@ -16,6 +17,12 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 FAKE_WORKER = REPOSITORY / "tests" / "pipes" / "fake_worker.py"
 # Settings of the developer's own shell must not change what a test sees.
 FOREIGN_PREFIXES = ("STREAMIFY_", "POLARIS_", "DAGSTER_", "AWS_", "KAFKA_")
+
+
+def pytest_configure() -> None:
+    """A shell lets its background jobs ignore SIGINT; Dagster treats SIGTERM alike, and all servers of tests would inherit it."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @dataclass
