@@ -24,7 +24,8 @@ HISTORIES = {"small": (100_000, 1_000_000), "full": (1_000_000, 10_000_000, 100_
 #: Rows of one commit of bronze.
 COMMIT_ROWS = 250_000
 BATCH_ROWS = 100_000
-#: So many batches, one after the other.
+#: So many runs of a job that can be repeated, so many batches against a history: the cheapest counts, for whatever disturbs a run
+#: only makes it dearer.
 ROUNDS = 3
 #: By memory limit: its MiB; CPU-seconds per million rows of silver and of sessions at most; MB of Parquet that compaction must
 #: take in per CPU-second. Encoding alone allows 79; 29 to 44 were measured on one machine with the same program (ADR 8).
@@ -82,13 +83,16 @@ def jobs(data: Path, work: Path, limit: str) -> Iterator[Claim]:
         yield at_most(f"{name}: silver: CPU-s per million bronze rows", silver.cpu / delivered * 1e6, silver_goal)
         yield at_most(f"{name}: silver: peak memory", round(silver.peak_mib), mib, " MiB")
         sessions, report = lake.job("sessions")
+        again = [lake.job("sessions", "--full")[0] for _ in range(ROUNDS - 1)]
+        cheapest = min(cost.cpu for cost in (sessions, *again))
         yield equal(f"{name}: silver rows in sessions", report["rows_in"], {f"silver_{LISTENS}": distinct})
-        yield at_most(f"{name}: sessions: CPU-s per million silver rows", sessions.cpu / distinct * 1e6, sessions_goal)
-        yield at_most(f"{name}: sessions: peak memory", round(sessions.peak_mib), mib, " MiB")
+        yield at_most(f"{name}: sessions: CPU-s per million silver rows", cheapest / distinct * 1e6, sessions_goal)
+        peak = max(cost.peak_mib for cost in (sessions, *again))
+        yield at_most(f"{name}: sessions: peak memory", round(peak), mib, " MiB")
         lake.fill(head, offset=offset)
-        again, known = lake.job("silver", "--tables", f"silver_{LISTENS}")
+        once_more, known = lake.job("silver", "--tables", f"silver_{LISTENS}")
         yield equal(f"{name}: {BATCH_ROWS:,} known rows again: added", known["rows_out"], 0)
-        yield at_most(f"{name}: {BATCH_ROWS:,} known rows again: CPU-s in all", again.cpu, 1.0)
+        yield at_most(f"{name}: {BATCH_ROWS:,} known rows again: CPU-s in all", once_more.cpu, 1.0)
         compact, report = lake.job("compact", "--tables", f"bronze_{LISTENS}", "--min-files", "2")
         megabytes = float(str(report["bytes_rewritten"])) / 1e6
         yield at_least(f"{name}: compaction: MB of Parquet per CPU-s", megabytes / compact.cpu, compaction_goal)
