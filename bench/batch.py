@@ -28,7 +28,7 @@ BATCH_ROWS = 100_000
 #: only makes it dearer.
 ROUNDS = 3
 #: By memory limit: its MiB; CPU-seconds per million rows of silver and of sessions at most; MB of Parquet that compaction must
-#: take in per CPU-second. Encoding alone allows 79; 29 to 44 were measured on one machine with the same program (ADR 8).
+#: take in per CPU-second. Encoding alone allows 79; 29 to 47 were measured on one machine with the same program (ADR 8).
 LIMITS = {"1GiB": (1024, 2.5, 0.9, 28), "128MB": (122, 3.0, 1.3, 25)}
 #: Milliseconds of the first event, and of a day.
 START_MS, DAY_MS = 1_793_000_000_926, 86_400_000
