@@ -279,13 +279,19 @@ impl Run<'_> {
 
     /// The events that came or went since the last run; `None`: they are too many for the memory that there is.
     async fn changed(&self, report: &mut SessionsReport) -> Result<Option<Changes>, BatchError> {
-        let mut changes = Changes::new();
+        let (mut changes, most) = (Changes::new(), self.context.counted_bytes());
         for source in self.sources {
             let mut rows = 0;
             for live in source.new.added.iter().chain(&source.new.removed) {
                 rows += live.file.record_count();
-                self.read(source, live, Read::People, |batch| changes.push(batch)).await?;
-                if changes.bytes() > self.context.counted_bytes() {
+                // Looked at batch by batch: one file alone may be too much.
+                let mut fits = true;
+                self.read(source, live, Read::People, |batch| {
+                    fits = fits && changes.bytes() <= most;
+                    if fits { changes.push(batch) } else { Ok(()) }
+                })
+                .await?;
+                if changes.bytes() > most {
                     info!(table = source.table.name, "so much is new that every session is computed anew");
                     return Ok(None);
                 }
