@@ -26,8 +26,8 @@ MAX_CUSTOM_MESSAGES = 1_000
 MAX_LOSSES = 20
 ERROR_LEVELS = frozenset({"ERROR", "CRITICAL", "FATAL"})
 QUIET_LEVELS = frozenset({"DEBUG", "INFO"})
-# 2,000 lines at any speed, then ten a minute; errors and warnings must not wait behind chatter.
-BURST_LINES = 2_000
+# A thousand lines at any speed, then ten a minute; errors and warnings have as many of their own, not to wait behind chatter.
+BURST_LINES = 1_000
 SECONDS_PER_LINE = 6.0
 
 

@@ -12,6 +12,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
+use arrow::array::RecordBatch;
 use futures::TryStreamExt as _;
 use iceberg::spec::{DataFile, Literal, Struct};
 use serde::Serialize;
@@ -21,7 +22,7 @@ use streamify_core::state::{Change, SessionProgress};
 use streamify_lake::catalog::LoadedTable;
 use streamify_lake::commit::{Commit, Committer, Kind, Untouched};
 use streamify_lake::scan::increment::{self, Increment};
-use streamify_lake::scan::{LiveFile, live_files};
+use streamify_lake::scan::{DayFiles, LiveFile};
 use streamify_lake::{FilePartition, Partitioning, TableSpec};
 use tracing::info;
 use uuid::Uuid;
@@ -112,7 +113,7 @@ pub async fn run(
 struct Source {
     topic: Topic,
     table: LoadedTable,
-    days: BTreeMap<i32, Vec<LiveFile>>,
+    files: DayFiles,
     new: Increment,
 }
 
@@ -132,7 +133,8 @@ async fn attempt(
         context.tell(format!("{TABLE} is up to date"), 1, 1, 0);
         return Ok(report);
     }
-    let run = Run { context, sources: &sources, sessions: committer.table() };
+    let partitions = DayFiles::open(committer.table()).await?;
+    let mut run = Run { context, sources, sessions: committer.table(), partitions };
     let commit = run.compute(&committer, full, changes, &mut report).await?;
     let changes = commit.changes.clone();
     let written: Vec<String> = commit.files.iter().map(|file| file.file_path().to_owned()).collect();
@@ -175,15 +177,8 @@ async fn sources(
         };
         let stored = committer.state().sources.get(&table.name).filter(|_| !full);
         let new = increment::since(&table, stored, &options.accepted).await?;
-        let mut days: BTreeMap<i32, Vec<LiveFile>> = BTreeMap::new();
-        for live in live_files(&table, None).await? {
-            let day = live.day(&table.metadata).ok_or_else(|| BatchError::Rows {
-                table: table.name.clone(),
-                source: format!("`{}` is not of one day", live.file.file_path()).into(),
-            })?;
-            days.entry(day).or_default().push(live);
-        }
-        sources.push(Source { topic, table, days, new });
+        let files = DayFiles::open(&table).await?;
+        sources.push(Source { topic, table, files, new });
     }
     if sources.is_empty() {
         return Err(BatchError::TableMissing { table: "silver_listen_events".to_owned() });
@@ -203,24 +198,19 @@ fn consumed(sources: &[Source], committer: &Committer) -> Vec<Change> {
 
 struct Run<'a> {
     context: &'a Context,
-    sources: &'a [Source],
+    sources: Vec<Source>,
     sessions: &'a LoadedTable,
+    partitions: DayFiles,
 }
 
 impl Run<'_> {
     async fn compute(
-        &self,
+        &mut self,
         committer: &Committer,
         full: bool,
         mut changes: Vec<Change>,
         report: &mut SessionsReport,
     ) -> Result<Commit, BatchError> {
-        let mut partitions: HashMap<i32, Vec<LiveFile>> = HashMap::new();
-        for live in live_files(self.sessions, None).await? {
-            if let Some(day) = live.day(&self.sessions.metadata) {
-                partitions.entry(day).or_default().push(live);
-            }
-        }
         let progress = committer.state().sessions;
         let options = Options {
             processed_at_us: chrono::Utc::now().timestamp_micros(),
@@ -233,16 +223,17 @@ impl Run<'_> {
             Planner::incremental(changed, watermark_ms, open_from_day, options)
         } else {
             report.full = true;
-            let days = self.sources.iter().flat_map(|source| source.days.keys().copied());
-            let days: BTreeSet<i32> = days.chain(partitions.keys().copied()).collect();
-            for source in self.sources {
-                let rows = source.days.values().flatten().map(|live| live.file.record_count()).sum();
+            let mut days: BTreeSet<i32> = self.partitions.all().await?.keys().copied().collect();
+            for source in &mut self.sources {
+                let files = source.files.all().await?;
+                days.extend(files.keys());
+                let rows = files.values().flatten().map(|live| live.file.record_count()).sum();
                 report.rows_in.insert(source.table.name.clone(), rows);
             }
             Planner::full(days, progress.map(|progress| progress.watermark_ms), options)
         };
         let commit_id = Uuid::now_v7();
-        let (outcome, files) = self.follow(planner, &partitions, commit_id, report).await?;
+        let (outcome, files) = self.follow(planner, commit_id, report).await?;
         report.days = outcome.replaced.iter().map(|day| date(*day)).collect();
         report.watermark_ms = outcome.watermark_ms;
         report.open_from = outcome.open_from_day.map(date);
@@ -252,8 +243,10 @@ impl Run<'_> {
             let open_from_day = outcome.open_from_day;
             changes.push(Change::Sessions(SessionProgress { watermark_ms, open_from_day }));
         }
-        let removed: Vec<LiveFile> =
-            outcome.replaced.iter().filter_map(|day| partitions.get(day)).flatten().cloned().collect();
+        let mut removed: Vec<LiveFile> = Vec::new();
+        for day in &outcome.replaced {
+            removed.extend_from_slice(self.partitions.of(*day).await?);
+        }
         let untouched = Untouched {
             since: self.sessions.metadata.current_snapshot_id(),
             partitions: outcome
@@ -280,13 +273,14 @@ impl Run<'_> {
     /// The events that came or went since the last run; `None`: they are too many for the memory that there is.
     async fn changed(&self, report: &mut SessionsReport) -> Result<Option<Changes>, BatchError> {
         let (mut changes, most) = (Changes::new(), self.context.counted_bytes());
-        for source in self.sources {
+        for source in &self.sources {
             let mut rows = 0;
             for live in source.new.added.iter().chain(&source.new.removed) {
                 rows += live.file.record_count();
                 // Looked at batch by batch: one file alone may be too much.
                 let mut fits = true;
-                self.read(source, live, Read::People, |batch| {
+                let columns = source.topic.columns(Read::People);
+                read_file(self.context, &source.table, live, &columns, |batch| {
                     fits = fits && changes.bytes() <= most;
                     if fits { changes.push(batch) } else { Ok(()) }
                 })
@@ -303,32 +297,34 @@ impl Run<'_> {
 
     /// Does what the planner says, until it is done.
     async fn follow(
-        &self,
+        &mut self,
         mut planner: Planner,
-        partitions: &HashMap<i32, Vec<LiveFile>>,
         commit_id: Uuid,
         report: &mut SessionsReport,
     ) -> Result<(Outcome, Vec<DataFile>), BatchError> {
+        let (context, sessions) = (self.context, self.sessions);
         let names = FileNames::new(commit_id);
-        let sort_key = sort_columns(self.sessions);
+        let sort_key = sort_columns(sessions);
         let mut outputs: HashMap<i32, Output<'_>> = HashMap::new();
         let mut files = Vec::new();
         let mut finished = 0;
         loop {
-            self.context.check()?;
+            context.check()?;
             match planner.next_step().map_err(|source| unusable(TABLE, source))? {
                 Step::Read { day, read } => {
-                    for source in self.sources {
-                        for live in source.days.get(&day).into_iter().flatten() {
-                            self.read(source, live, read, |batch| planner.push(source.topic, batch)).await?;
+                    for Source { topic, table, files, .. } in &mut self.sources {
+                        let columns = topic.columns(read);
+                        for live in files.of(day).await? {
+                            let push = |batch: &RecordBatch| planner.push(*topic, batch);
+                            read_file(context, table, live, &columns, push).await?;
                         }
                     }
                 }
                 Step::Sessions { day } => {
-                    for live in partitions.get(&day).into_iter().flatten() {
-                        self.context.meter.file(live.file.record_count(), live.file.file_size_in_bytes());
-                        let columns = column_names(self.sessions);
-                        let mut batches = self.sessions.read_file(&live.file, &columns, None)?;
+                    for live in self.partitions.of(day).await? {
+                        context.meter.file(live.file.record_count(), live.file.file_size_in_bytes());
+                        let columns = column_names(sessions);
+                        let mut batches = sessions.read_file(&live.file, &columns, None)?;
                         while let Some(batch) = batches.try_next().await? {
                             planner.push_sessions(&batch).map_err(|source| unusable(TABLE, source))?;
                         }
@@ -338,7 +334,7 @@ impl Run<'_> {
                     report.rows_out += rows.num_rows() as u64;
                     let new = || {
                         let partition = FilePartition::Day(day);
-                        Output::new(self.context, self.sessions, partition, &names, &sort_key)
+                        Output::new(context, sessions, partition, &names, &sort_key)
                     };
                     outputs.entry(day).or_insert_with(new).add(rows).await?;
                 }
@@ -347,32 +343,32 @@ impl Run<'_> {
                         files.extend(output.finish().await?);
                     }
                     finished += 1;
-                    self.context.tell(format!("{TABLE}: {}", date(day)), finished, finished, report.rows_out);
+                    context.tell(format!("{TABLE}: {}", date(day)), finished, finished, report.rows_out);
                 }
                 Step::Done(outcome) => return Ok((outcome, files)),
             }
         }
     }
+}
 
-    async fn read(
-        &self,
-        source: &Source,
-        live: &LiveFile,
-        read: Read,
-        mut take: impl FnMut(&arrow::array::RecordBatch) -> Result<(), SessionError>,
-    ) -> Result<(), BatchError> {
-        let columns = source.topic.columns(read);
-        let schema = source.table.metadata.current_schema();
-        let ids = columns.iter().filter_map(|name| schema.field_id_by_name(name));
-        let bytes = ids.filter_map(|id| live.file.column_sizes().get(&id)).sum();
-        self.context.meter.file(live.file.record_count(), bytes);
-        let mut batches = source.table.read_file(&live.file, &columns, None)?;
-        while let Some(batch) = batches.try_next().await? {
-            self.context.check()?;
-            take(&batch).map_err(|error| unusable(&source.table.name, error))?;
-        }
-        Ok(())
+/// Reads columns of a file, batch by batch.
+async fn read_file(
+    context: &Context,
+    table: &LoadedTable,
+    live: &LiveFile,
+    columns: &[&str],
+    mut take: impl FnMut(&RecordBatch) -> Result<(), SessionError>,
+) -> Result<(), BatchError> {
+    let schema = table.metadata.current_schema();
+    let ids = columns.iter().filter_map(|name| schema.field_id_by_name(name));
+    let bytes = ids.filter_map(|id| live.file.column_sizes().get(&id)).sum();
+    context.meter.file(live.file.record_count(), bytes);
+    let mut batches = table.read_file(&live.file, columns, None)?;
+    while let Some(batch) = batches.try_next().await? {
+        context.check()?;
+        take(&batch).map_err(|error| unusable(&table.name, error))?;
     }
+    Ok(())
 }
 
 fn unusable(table: &str, source: SessionError) -> BatchError {

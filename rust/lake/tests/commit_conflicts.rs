@@ -8,14 +8,15 @@ use std::sync::Arc;
 
 use iceberg::TableCreation;
 use iceberg::spec::{
-    DataContentType, DataFile, DataFileBuilder, DataFileFormat, Literal, NestedField, PrimitiveType, Schema,
-    Struct, Transform, Type, UnboundPartitionSpec,
+    DataContentType, DataFile, DataFileBuilder, DataFileFormat, Literal, ManifestList, NestedField,
+    PrimitiveType, Schema, Struct, Transform, Type, UnboundPartitionSpec,
 };
 use streamify_core::state::{Change, Consumed};
+use streamify_lake::LoadedTable;
 use streamify_lake::catalog::Catalog;
 use streamify_lake::commit::{Commit, CommitError, CommitOptions, Committer, Kind, Untouched};
 use streamify_lake::protocol::Refusal;
-use streamify_lake::scan::{LiveFile, live_files};
+use streamify_lake::scan::{DayFiles, LiveFile, live_files};
 use streamify_testing::MemoryCatalog;
 use uuid::Uuid;
 
@@ -267,9 +268,33 @@ async fn rewritten_manifests_name_the_same_files_in_fewer_manifests() {
     let summary = metadata.current_snapshot().unwrap().summary();
     assert_eq!(summary.operation.as_str(), "replace");
     assert_eq!(summary.additional_properties["total-data-files"], "8");
-    let table = catalog.load_table(TABLE).await.unwrap().unwrap();
-    let list = metadata.current_snapshot().unwrap().manifest_list().to_owned();
-    let bytes = table.file_io.new_input(&list).unwrap().read().await.unwrap();
-    let list = iceberg::spec::ManifestList::parse_with_version(&bytes, metadata.format_version()).unwrap();
-    assert_eq!(list.entries().len(), 1);
+    assert_eq!(manifests(committer.table()).await.len(), 1);
+}
+
+#[tokio::test]
+async fn for_the_files_of_a_day_no_manifest_of_other_days_is_read() {
+    let catalog = filled().await;
+    let mut committer = open(&catalog).await;
+    let later = TUESDAY + 1;
+    committer.commit(prepare(Work::Append, later, &committer).await).await.unwrap();
+    let table = committer.table();
+    let [earlier, gone] = manifests(table).await.try_into().unwrap();
+    table.file_io.delete(&gone).await.unwrap();
+
+    let mut files = DayFiles::open(table).await.unwrap();
+    assert_eq!(files.of(MONDAY - 1).await.unwrap().len(), 0);
+    assert_eq!(files.of(MONDAY).await.unwrap().len(), 2);
+    table.file_io.delete(&earlier).await.unwrap();
+    assert_eq!(files.of(TUESDAY).await.unwrap().len(), 2, "it is read once");
+    assert_eq!(files.of(MONDAY).await.unwrap().len(), 2);
+    assert!(files.of(later).await.is_err());
+    assert!(DayFiles::open(table).await.unwrap().all().await.is_err());
+}
+
+/// Addresses of the head's manifests, in the order of the list.
+async fn manifests(table: &LoadedTable) -> Vec<String> {
+    let list = table.metadata.current_snapshot().unwrap().manifest_list();
+    let bytes = table.file_io.new_input(list).unwrap().read().await.unwrap();
+    let list = ManifestList::parse_with_version(&bytes, table.metadata.format_version()).unwrap();
+    list.entries().iter().map(|manifest| manifest.manifest_path.clone()).collect()
 }

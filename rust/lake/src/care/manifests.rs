@@ -8,8 +8,12 @@ use std::cmp::Ordering;
 
 use iceberg::spec::{Literal, ManifestFile, PrimitiveLiteral, Struct};
 
-/// Bytes of a manifest to aim for.
-pub const TARGET_BYTES: u64 = 8 << 20;
+/// Bytes of a manifest that is large enough, as in other engines.
+pub const LARGEST_BYTES: u64 = 8 << 20;
+/// Bytes below which reading a manifest costs a request more than it saves.
+const SMALLEST_BYTES: u64 = 32 << 10;
+/// How many manifests to aim for: few to name in every commit, and who needs one day reads an eighth of all entries.
+const PARTS: u64 = 8;
 
 /// A live entry, as far as its place matters.
 #[derive(Clone, Debug, PartialEq)]
@@ -31,6 +35,12 @@ pub struct Group {
     pub entries: Vec<usize>,
     /// Bytes it will have, about.
     pub bytes: u64,
+}
+
+/// Returns the bytes of a manifest to aim for where nothing else is set: an eighth of what all entries take, within bounds.
+pub fn target_bytes(entries: &[Placed]) -> u64 {
+    let all: u64 = entries.iter().map(|entry| entry.bytes).sum();
+    all.div_ceil(PARTS).clamp(SMALLEST_BYTES, LARGEST_BYTES)
 }
 
 /// Cuts entries into manifests: by spec, in the order of partitions, each closed before it would exceed `target_bytes`. Every
@@ -101,7 +111,17 @@ mod tests {
 
     #[test]
     fn nothing_gives_nothing() {
-        assert_eq!(group(&[], TARGET_BYTES), []);
+        assert_eq!(group(&[], target_bytes(&[])), []);
+    }
+
+    #[test]
+    fn days_are_spread_over_about_eight_manifests() {
+        let days = |count: i32, bytes| (0..count).map(|day| placed(0, Some(day), bytes)).collect::<Vec<_>>();
+        let manifests = |entries: &[Placed]| group(entries, target_bytes(entries)).len();
+
+        assert_eq!(manifests(&days(10, 3000)), 1, "little is not cut");
+        assert_eq!(manifests(&days(600, 3000)), 8);
+        assert_eq!(manifests(&days(100, 8 << 20)), 100, "and none is larger than need be");
     }
 
     proptest! {

@@ -11,7 +11,7 @@ use iceberg::spec::{ManifestContentType, ManifestFile, TableMetadata};
 
 use super::manifests::{ManifestNames, writer_for};
 use super::removal::no_snapshot_id;
-use crate::care::manifests::{Placed, TARGET_BYTES, bytes_per_entry, group};
+use crate::care::manifests::{Placed, bytes_per_entry, group, target_bytes};
 
 /// Standard table property: bytes of a manifest to aim for.
 const TARGET_PROPERTY: &str = "commit.manifest.target-size-bytes";
@@ -71,7 +71,7 @@ async fn all(
         }
     }
     let target = metadata.properties().get(TARGET_PROPERTY).and_then(|text| text.parse().ok());
-    for group in group(&places, target.unwrap_or(TARGET_BYTES)) {
+    for group in group(&places, target.unwrap_or_else(|| target_bytes(&places))) {
         let mut writer = writer_for(metadata, io, names, snapshot_id, group.spec_id)?;
         for index in group.entries {
             let (entry, added_by, sequence) = &entries[index];

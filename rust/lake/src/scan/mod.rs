@@ -1,9 +1,10 @@
-//! The files of a table, one by one: which are live ([`live_files`]), what is in them ([`reader`]), and which came since a
-//! former read ([`increment`]).
+//! The files of a table, one by one: which are live ([`live_files`], day by day [`DayFiles`]), what is in them ([`reader`]), and
+//! which came since a former read ([`increment`]).
 //!
 //! Days are days since 1970-01-01 (UTC). A file's day comes from its partition value, so it costs no reading; files of an
 //! unpartitioned table have none.
 
+mod days;
 pub mod increment;
 pub mod reader;
 
@@ -16,6 +17,7 @@ use iceberg::spec::{
     PrimitiveType, TableMetadata, Transform, Type,
 };
 
+pub use self::days::DayFiles;
 use crate::catalog::LoadedTable;
 use crate::commit::manifests_of_head;
 use crate::files::FilePartition;
@@ -89,35 +91,45 @@ pub async fn live_files(
     days: Option<&BTreeSet<i32>>,
 ) -> Result<Vec<LiveFile>, ReadError> {
     let metadata = &table.metadata;
-    let files = async {
-        let manifests = manifests_of_head(metadata, &table.file_io).await?;
-        if let Some(manifest) = manifests.iter().find(|manifest| has_deletes(manifest)) {
-            let message =
-                format!("another engine wrote delete files (manifest `{}`)", manifest.manifest_path);
-            return Err(iceberg::Error::new(iceberg::ErrorKind::FeatureUnsupported, message));
-        }
-        let wanted = manifests.into_iter().filter(|manifest| {
-            manifest.content == ManifestContentType::Data
-                && (manifest.has_added_files() || manifest.has_existing_files())
-                && days.is_none_or(|days| {
-                    days_of_manifest(manifest, metadata).is_none_or(|span| days.range(span).next().is_some())
-                })
+    let mut manifests = live_manifests(table).await?;
+    if let Some(days) = days {
+        manifests.retain(|manifest| {
+            days_of_manifest(manifest, metadata).is_none_or(|span| days.range(span).next().is_some())
         });
-        let read = stream::iter(wanted).map(|manifest| async move {
-            let loaded = manifest.load_manifest(&table.file_io).await?;
-            let live = loaded.entries().iter().filter(|entry| entry.is_alive());
-            Ok::<_, iceberg::Error>(
-                live.map(|entry| LiveFile::new(manifest.partition_spec_id, entry)).collect::<Vec<_>>(),
-            )
-        });
-        let lists: Vec<Vec<LiveFile>> = read.buffered(MANIFESTS_AT_ONCE).try_collect().await?;
-        Ok(lists.into_iter().flatten().collect::<Vec<_>>())
-    };
-    let mut files = files.await.map_err(|source| table.unreadable(source))?;
+    }
+    let mut files = entries_of(table, manifests).await?;
     if let Some(days) = days {
         files.retain(|live| live.day(metadata).is_none_or(|day| days.contains(&day)));
     }
     Ok(files)
+}
+
+/// The manifests of the head that name live data files.
+async fn live_manifests(table: &LoadedTable) -> Result<Vec<ManifestFile>, ReadError> {
+    let manifests = manifests_of_head(&table.metadata, &table.file_io).await;
+    let mut manifests = manifests.map_err(|source| table.unreadable(source))?;
+    if let Some(manifest) = manifests.iter().find(|manifest| has_deletes(manifest)) {
+        let message = format!("another engine wrote delete files (manifest `{}`)", manifest.manifest_path);
+        return Err(table.unreadable(iceberg::Error::new(iceberg::ErrorKind::FeatureUnsupported, message)));
+    }
+    manifests.retain(|manifest| {
+        manifest.content == ManifestContentType::Data
+            && (manifest.has_added_files() || manifest.has_existing_files())
+    });
+    Ok(manifests)
+}
+
+/// The live files that these manifests name.
+async fn entries_of(table: &LoadedTable, manifests: Vec<ManifestFile>) -> Result<Vec<LiveFile>, ReadError> {
+    let read = stream::iter(manifests).map(|manifest| async move {
+        let loaded = manifest.load_manifest(&table.file_io).await?;
+        let live = loaded.entries().iter().filter(|entry| entry.is_alive());
+        Ok::<_, iceberg::Error>(
+            live.map(|entry| LiveFile::new(manifest.partition_spec_id, entry)).collect::<Vec<_>>(),
+        )
+    });
+    let lists: Result<Vec<Vec<LiveFile>>, _> = read.buffered(MANIFESTS_AT_ONCE).try_collect().await;
+    Ok(lists.map_err(|source| table.unreadable(source))?.into_iter().flatten().collect())
 }
 
 /// Whether rows of live files are deleted by other files.
