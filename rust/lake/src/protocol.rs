@@ -1,5 +1,5 @@
 //! The commit protocol as a state machine without I/O: the driver in [`crate::commit`] feeds it what the catalog
-//! answered and does what it says. `tests/protocol_model.rs` explores this very code exhaustively.
+//! answered and does what it says. `tests/protocol_model` explores this very code exhaustively.
 //!
 //! Guarantees, whatever answers are lost, late or repeated:
 //! * a change is applied only to the state it was made for, checked on the metadata that the attempt is based on;

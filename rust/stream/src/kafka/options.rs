@@ -141,6 +141,7 @@ pub(super) fn check(option: &str) -> Result<(), KafkaError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kafka::KafkaSettings;
 
     #[test]
     fn options_that_break_exactly_once_are_refused_with_the_reason() {
@@ -195,5 +196,54 @@ mod tests {
             assert!(is_secret(option), "`{option}` would be shown");
         }
         assert!(!is_secret("security.protocol"));
+    }
+
+    #[test]
+    fn options_pass_through_and_fixed_ones_win() {
+        let mut settings = KafkaSettings::new("127.0.0.1:1");
+        settings.options.insert("fetch.queue.backoff.ms".to_owned(), "3".to_owned());
+        settings.options.insert("security.protocol".to_owned(), "SASL_SSL".to_owned());
+
+        let config = settings.client_config().unwrap();
+
+        assert_eq!(config.get("fetch.queue.backoff.ms"), Some("3"));
+        assert_eq!(config.get("security.protocol"), Some("SASL_SSL"));
+        assert_eq!(config.get("enable.auto.commit"), Some("false"));
+        assert_eq!(config.get("isolation.level"), Some("read_committed"));
+        for refused in ["auto.offset.reset", "topic.auto.offset.reset", "group.id", "enable.auto.commit"] {
+            let mut settings = KafkaSettings::new("127.0.0.1:1");
+            settings.options.insert(refused.to_owned(), "x".to_owned());
+            assert!(
+                matches!(settings.client_config(), Err(KafkaError::OptionRefused { .. })),
+                "`{refused}` was taken"
+            );
+        }
+    }
+
+    #[test]
+    fn unknown_and_unfitting_options_are_named_without_their_secrets() {
+        let error_of = |option: &str, value: &str| {
+            let mut settings = KafkaSettings::new("127.0.0.1:1");
+            settings.options.insert(option.to_owned(), value.to_owned());
+            settings.client_config().unwrap_err().to_string()
+        };
+
+        assert!(error_of("no.such.option", "1").starts_with("invalid Kafka option `no.such.option`: "));
+        assert!(!error_of("no.such.password", "hunter2").contains("hunter2"));
+        let mut settings = KafkaSettings::new("127.0.0.1:1");
+        settings.options.insert("sasl.password".to_owned(), "hunter2".to_owned());
+        assert!(!format!("{settings:?}").contains("hunter2"));
+    }
+
+    #[test]
+    fn read_ahead_is_shared_by_the_queues() {
+        let mut settings = KafkaSettings::new("127.0.0.1:1");
+        settings.queue_bytes = 32_000_000;
+        settings.num_queues = 2;
+
+        let config = settings.client_config().unwrap();
+
+        assert_eq!(config.get("fetch.max.bytes"), Some("4000000"));
+        assert_eq!(config.get("queued.max.messages.kbytes"), Some("13671"));
     }
 }

@@ -163,3 +163,46 @@ fn a_fifth_topic_needs_one_new_file() {
     assert_eq!(parts[0].0, crate::PartitionKey::Hour(1_793_000_000_926_i64.div_euclid(3_600_000) as i32));
     assert_eq!(texts(&parts[0].1, "listener"), [None, Some("ann".to_owned())]);
 }
+
+#[test]
+fn a_field_that_comes_twice_is_a_dead_letter_under_whatever_name() {
+    let doubled = [
+        r#""song":"Slow Harbour","song":"Slow Harbour""#,
+        r#""song":null,"song":"Slow Harbour""#,
+        r#""song":"x","length":1.5"#,
+        r#""song":"x","lng":1.5"#,
+        r#""song":"x","mood":1,"mood":2"#,
+        r#""song":"x","s\u006fng":"y""#,
+        r#""song":"x","location":"Lowell, MA""#,
+    ];
+    for members in doubled {
+        assert_eq!(
+            reason(with(LISTEN, r#""song":"Slow Harbour""#, members).as_bytes()),
+            Reason::DuplicateField,
+            "{members}"
+        );
+    }
+}
+
+#[test]
+fn older_shapes_are_read_by_their_aliases() {
+    let older = r#"{"ts":1793000000926,"userId":"42","sessionId":97,"auth":"Logged In","level":"free","itemInSession":0,"location":"Winston, Salem , NC","userAgent":"x","lng":-1.5,"lat":2,"length":12.25,"artist":null}"#;
+    let batch = row("listen_events", older);
+    assert_eq!(
+        (text(&batch, "city").unwrap().as_str(), text(&batch, "state").unwrap().as_str()),
+        ("Winston, Salem", "NC")
+    );
+    assert_eq!(
+        (double(&batch, "lon"), double(&batch, "lat"), double(&batch, "duration")),
+        (Some(-1.5), Some(2.0), Some(12.25))
+    );
+    assert_eq!(
+        (long(&batch, "userId"), text(&batch, "artist"), text(&batch, "_extras")),
+        (Some(42), None, None)
+    );
+    let batch = row("listen_events", &with(older, "Winston, Salem , NC", "Lowell"));
+    assert_eq!((text(&batch, "city").unwrap().as_str(), text(&batch, "state")), ("Lowell", None));
+    let batch = row("listen_events", &with(older, r#""Winston, Salem , NC""#, "null"));
+    assert_eq!((text(&batch, "city"), text(&batch, "state")), (None, None));
+    assert_eq!(reason(with(older, r#""Winston, Salem , NC""#, "5").as_bytes()), Reason::WrongType);
+}

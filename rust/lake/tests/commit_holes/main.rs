@@ -3,66 +3,17 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic in a test is the report")]
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+mod table;
+
 use std::time::Duration;
 
-use iceberg::spec::{ManifestList, TableMetadata};
 use streamify_core::ledger::Ledger;
 use streamify_lake::catalog::Catalog;
-use streamify_lake::commit::{Commit, CommitError, CommitOptions, Committer, Landing, history, keys};
+use streamify_lake::commit::{Commit, CommitError, CommitOptions, history, keys};
 use streamify_lake::protocol::{Refusal, ResumeFrom};
-use streamify_testing::{Fault, MemoryCatalog, TOPIC, advance, creation, data_file};
-use uuid::Uuid;
+use streamify_testing::{Fault, TOPIC, advance, creation, data_file};
 
-const TABLE: &str = "bronze_listen_events";
-
-fn options() -> CommitOptions {
-    CommitOptions { timeout: Duration::from_secs(60), max_conflicts: 5, resume_from: None }
-}
-
-async fn table() -> MemoryCatalog {
-    let catalog = MemoryCatalog::default();
-    catalog.create_table(TABLE, creation(TABLE)).await.unwrap();
-    catalog
-}
-
-async fn open_with(catalog: &MemoryCatalog, options: CommitOptions) -> Result<Committer, CommitError> {
-    let table = catalog.load_table(TABLE).await.unwrap().unwrap();
-    Committer::open(Arc::new(catalog.clone()), table, options).await
-}
-
-async fn open(catalog: &MemoryCatalog) -> Committer {
-    open_with(catalog, options()).await.unwrap()
-}
-
-/// Partition 0 from `expected` to `end`, ten rows in one file.
-fn range(expected: Option<i64>, end: i64) -> Commit {
-    let commit_id = Uuid::now_v7();
-    Commit {
-        commit_id,
-        files: vec![data_file(&format!("memory:///data/{commit_id}-0.parquet"), 10)],
-        changes: vec![advance(0, expected, end)],
-        ..Commit::default()
-    }
-}
-
-async fn filled_to(catalog: &MemoryCatalog, end: i64) -> Committer {
-    let mut appender = open(catalog).await;
-    appender.commit(range(None, end)).await.unwrap();
-    appender
-}
-
-fn total_records(metadata: &TableMetadata) -> String {
-    metadata.current_snapshot().unwrap().summary().additional_properties["total-records"].clone()
-}
-
-fn refusal(result: Result<Landing, CommitError>) -> Refusal {
-    match result {
-        Err(CommitError::Refused { refusal, .. }) => refusal,
-        other => panic!("expected a refusal, got {other:?}"),
-    }
-}
+use self::table::*;
 
 #[tokio::test]
 async fn hole_03_a_range_read_again_is_refused() {
@@ -421,26 +372,4 @@ async fn history_is_bounded_and_takes_neither_rows_nor_offsets_nor_tags_with_it(
     assert!(metadata.snapshot_by_id(tagged).is_some());
     assert_eq!(live_files(&catalog).await.len(), 100);
     assert_eq!(open(&catalog).await.state().next_offset(TOPIC, 0), Some(1000));
-}
-
-async fn manifests(catalog: &MemoryCatalog) -> ManifestList {
-    let table = catalog.load_table(TABLE).await.unwrap().unwrap();
-    let snapshot = table.metadata.current_snapshot().unwrap();
-    let bytes = table.file_io.new_input(snapshot.manifest_list()).unwrap().read().await.unwrap();
-    ManifestList::parse_with_version(&bytes, table.metadata.format_version()).unwrap()
-}
-
-/// Paths of the live files of the head, with their rows; fails if one is there twice.
-async fn live_files(catalog: &MemoryCatalog) -> BTreeMap<String, u64> {
-    let table = catalog.load_table(TABLE).await.unwrap().unwrap();
-    let mut files = BTreeMap::new();
-    for manifest in manifests(catalog).await.entries() {
-        for entry in manifest.load_manifest(&table.file_io).await.unwrap().entries() {
-            if entry.is_alive() {
-                let former = files.insert(entry.file_path().to_string(), entry.record_count());
-                assert_eq!(former, None, "file `{}` is in the table twice", entry.file_path());
-            }
-        }
-    }
-    files
 }
