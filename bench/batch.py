@@ -24,8 +24,7 @@ HISTORIES = {"small": (100_000, 1_000_000), "full": (1_000_000, 10_000_000, 100_
 #: Rows of one commit of bronze.
 COMMIT_ROWS = 250_000
 BATCH_ROWS = 100_000
-#: So many runs of a job that can be repeated, so many batches against a history: the cheapest counts, for whatever disturbs a run
-#: only makes it dearer.
+#: So many runs of a job that can be repeated: the cheapest counts, for whatever disturbs a run only makes it dearer.
 ROUNDS = 3
 #: By memory limit: its MiB; CPU-seconds per million rows of silver and of sessions at most; MB of Parquet that compaction must
 #: take in per CPU-second. Encoding alone allows 79; 29 to 47 were measured on one machine with the same program (ADR 8).
@@ -102,13 +101,13 @@ def jobs(data: Path, work: Path, limit: str) -> Iterator[Claim]:
 
 
 @dataclass(frozen=True)
-class Batches:
-    """Runs of one job over one batch after the other.
+class Runs:
+    """Runs of one job over the same tables.
 
     Attributes:
-        cpu: CPU-seconds of the cheapest: whatever disturbs a run only makes it dearer.
-        bytes_read: bytes of data files that the first read.
-        rows: rows that all of them made.
+        cpu: CPU-seconds of the cheapest.
+        bytes_read: bytes of data files that each read.
+        rows: rows that each made.
     """
 
     cpu: float
@@ -117,7 +116,7 @@ class Batches:
 
 
 def histories(data: Path, work: Path, size: str) -> Iterator[Claim]:
-    """The same batches against histories of more and more days: what a run costs must not follow them."""
+    """The same batch against histories of more and more days: what a run costs must not follow them."""
     block = work / "block.kv"
     first = HISTORIES[size][0]
     with (data / f"{LISTENS}.kv").open("rb") as source:
@@ -125,10 +124,9 @@ def histories(data: Path, work: Path, size: str) -> Iterator[Claim]:
     block.write_bytes(b"".join(lines))
     days = (_time_of(lines[-1]) - START_MS) // DAY_MS + 2
     # Other events of the first two days: the same people a little later.
-    batches = [work / f"batch-{number}.kv" for number in range(ROUNDS)]
-    for number, batch in enumerate(batches):
-        batch.write_bytes(b"".join(_later(line, 7 * (number + 1)) for line in lines[:BATCH_ROWS]))
-    figures: list[tuple[int, float, Batches, Batches]] = []
+    batch = work / "batch.kv"
+    batch.write_bytes(b"".join(_later(line, 7) for line in lines[:BATCH_ROWS]))
+    figures: list[tuple[int, float, Runs, Runs]] = []
     lake = Lake({"STREAMIFY_HOME": str(work / "histories")}, work)
     offset, copies = 0, 0
     for rows in HISTORIES[size]:
@@ -145,13 +143,7 @@ def histories(data: Path, work: Path, size: str) -> Iterator[Claim]:
             ("rewrite-manifests",),
         ):
             peaks.append(lake.job(*job)[0].peak_mib)
-        # Links, for only the catalog is ever written twice; and nothing of what grew is left to be written beside the jobs.
-        shutil.copytree(work / "histories", work / "kept", copy_function=_link)
-        os.sync()
-        figures.append((rows, max(peaks), *_add(lake, batches, offset)))
-        # The next history grows from the tables without the batches.
-        shutil.rmtree(work / "histories")
-        (work / "kept").rename(work / "histories")
+        figures.append((rows, max(peaks), *_added(lake, batch, offset)))
     (_, _, *base) = figures[0]
     for rows, peak, *jobs in figures:
         name = f"batch against {rows // 1000:,} k rows"
@@ -163,6 +155,24 @@ def histories(data: Path, work: Path, size: str) -> Iterator[Claim]:
         yield at_most(f"{rows // 1000:,} k rows of history: largest job that made it", round(peak), most, " MiB")
 
 
+def _added(lake: Lake, batch: Path, offset: int) -> tuple[Runs, Runs]:
+    """Lands the batch and brings silver and sessions up to date, each time on the same tables; they are as before afterwards."""
+    home = Path(lake.environment["STREAMIFY_HOME"])
+    kept = home.with_name("kept")
+    home.rename(kept)
+    silver, sessions = [], []
+    for _ in range(ROUNDS):
+        # Links, for only the catalog is ever written twice; and nothing of what grew is left to be written beside the jobs.
+        shutil.copytree(kept, home, copy_function=_link)
+        os.sync()
+        lake.fill(batch, rows=BATCH_ROWS, offset=offset)
+        silver.append(lake.job("silver", "--tables", f"silver_{LISTENS}"))
+        sessions.append(lake.job("sessions"))
+        shutil.rmtree(home)
+    kept.rename(home)
+    return _runs(silver), _runs(sessions)
+
+
 def _link(source: str, target: str) -> None:
     if Path(source).name.startswith("catalog.db"):
         shutil.copy2(source, target)
@@ -170,20 +180,11 @@ def _link(source: str, target: str) -> None:
         os.link(source, target)
 
 
-def _add(lake: Lake, batches: Sequence[Path], offset: int) -> tuple[Batches, Batches]:
-    """Lands one batch after the other, silver and sessions after each."""
-    silver, sessions = [], []
-    for batch in batches:
-        offset = lake.fill(batch, rows=BATCH_ROWS, offset=offset)
-        silver.append(lake.job("silver", "--tables", f"silver_{LISTENS}"))
-        sessions.append(lake.job("sessions"))
-    return _batches(silver), _batches(sessions)
-
-
-def _batches(runs: Sequence[tuple[Cost, dict[str, object]]]) -> Batches:
+def _runs(runs: Sequence[tuple[Cost, dict[str, object]]]) -> Runs:
     reports = [report for _, report in runs]
-    rows = sum(int(str(report["rows_out"])) for report in reports)
-    return Batches(min(cost.cpu for cost, _ in runs), float(str(reports[0]["bytes_read"])), rows)
+    bytes_read = max(float(str(report["bytes_read"])) for report in reports)
+    rows = max(int(str(report["rows_out"])) for report in reports)
+    return Runs(min(cost.cpu for cost, _ in runs), bytes_read, rows)
 
 
 def _time_of(line: bytes) -> int:

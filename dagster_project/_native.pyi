@@ -227,7 +227,7 @@ def rewrite_manifests(
 
     Args:
         table: name of the table, without its namespace.
-        min_manifests: a table with fewer manifests is left alone; at least 2.
+        min_manifests: a table with fewer manifests, and none far larger than the others, is left alone; at least 2.
         env: variables over those of `os.environ`.
         progress: is called now and then, on the calling thread; what it raises ends the call.
         cancel: ends the call.

@@ -21,7 +21,9 @@ class CareConfig(BatchRunConfig):
     small_below: float = Field(0.75, description="A file is small below this part of the table's target file size; (0, 1].")
     min_files: int = Field(5, description="A day with fewer small files is left alone; at least 2.")
     manifests: bool = Field(True, description="Sort manifests by day, so that readers of few days read few of them.")
-    min_manifests: int = Field(16, description="A table with fewer manifests is left alone; at least 2.", ge=2)
+    min_manifests: int = Field(
+        16, description="A table with fewer manifests, and none far larger than the others, is left alone; at least 2.", ge=2
+    )
     expire: bool = Field(True, description="Remove old snapshots, and the files that only they needed.")
     expire_older_than_hours: float | None = Field(
         None, description="Younger snapshots stay; by the table's properties (else 120 hours) if not set."

@@ -128,7 +128,7 @@ pub struct ManifestArgs {
     #[command(flatten)]
     tables: Tables,
 
-    /// A table with fewer manifests is left alone; at least 2
+    /// A table with fewer manifests, and none far larger than the others, is left alone; at least 2
     #[arg(long, default_value_t = 16, value_name = "COUNT")]
     min_manifests: u64,
 }

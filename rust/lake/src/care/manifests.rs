@@ -6,12 +6,14 @@
 
 use std::cmp::Ordering;
 
-use iceberg::spec::{Literal, ManifestFile, PrimitiveLiteral, Struct};
+use iceberg::spec::{Literal, ManifestFile, PrimitiveLiteral, Struct, TableMetadata};
 
 /// Bytes of a manifest that is large enough, as in other engines.
-pub const LARGEST_BYTES: u64 = 8 << 20;
+const LARGEST_BYTES: u64 = 8 << 20;
 /// Bytes below which reading a manifest costs a request more than it saves.
 const SMALLEST_BYTES: u64 = 32 << 10;
+/// Standard table property: bytes of a manifest to aim for.
+const TARGET_PROPERTY: &str = "commit.manifest.target-size-bytes";
 /// How many manifests to aim for: few to name in every commit, and who needs one day reads an eighth of all entries.
 const PARTS: u64 = 8;
 
@@ -37,10 +39,31 @@ pub struct Group {
     pub bytes: u64,
 }
 
-/// Returns the bytes of a manifest to aim for where nothing else is set: an eighth of what all entries take, within bounds.
-pub fn target_bytes(entries: &[Placed]) -> u64 {
-    let all: u64 = entries.iter().map(|entry| entry.bytes).sum();
-    all.div_ceil(PARTS).clamp(SMALLEST_BYTES, LARGEST_BYTES)
+/// Returns the bytes of a manifest to aim for: what the table's property says, else an eighth of `all_bytes`, within bounds.
+pub fn target_bytes(metadata: &TableMetadata, all_bytes: u64) -> u64 {
+    set_bytes(metadata).unwrap_or_else(|| share(all_bytes))
+}
+
+/// Returns the bytes from which on a manifest is not merged with others.
+pub fn full_bytes(metadata: &TableMetadata) -> u64 {
+    set_bytes(metadata).unwrap_or(LARGEST_BYTES) / 2
+}
+
+fn set_bytes(metadata: &TableMetadata) -> Option<u64> {
+    metadata.properties().get(TARGET_PROPERTY).and_then(|text| text.parse().ok())
+}
+
+fn share(all_bytes: u64) -> u64 {
+    all_bytes.div_ceil(PARTS).clamp(SMALLEST_BYTES, LARGEST_BYTES)
+}
+
+/// Whether a rewrite is worth its while: there are at least `min_manifests`, or one holds more than twice what it should.
+pub fn is_due(metadata: &TableMetadata, sizes: &[u64], min_manifests: u64) -> bool {
+    are_due(sizes, min_manifests, target_bytes(metadata, sizes.iter().sum()))
+}
+
+fn are_due(sizes: &[u64], min_manifests: u64, target: u64) -> bool {
+    sizes.len() as u64 >= min_manifests.max(2) || sizes.iter().any(|bytes| *bytes / 2 > target)
 }
 
 /// Cuts entries into manifests: by spec, in the order of partitions, each closed before it would exceed `target_bytes`. Every
@@ -111,17 +134,31 @@ mod tests {
 
     #[test]
     fn nothing_gives_nothing() {
-        assert_eq!(group(&[], target_bytes(&[])), []);
+        assert_eq!(group(&[], share(0)), []);
     }
 
     #[test]
     fn days_are_spread_over_about_eight_manifests() {
         let days = |count: i32, bytes| (0..count).map(|day| placed(0, Some(day), bytes)).collect::<Vec<_>>();
-        let manifests = |entries: &[Placed]| group(entries, target_bytes(entries)).len();
+        let manifests =
+            |entries: &[Placed]| group(entries, share(entries.iter().map(|entry| entry.bytes).sum())).len();
 
         assert_eq!(manifests(&days(10, 3000)), 1, "little is not cut");
         assert_eq!(manifests(&days(600, 3000)), 8);
         assert_eq!(manifests(&days(100, 8 << 20)), 100, "and none is larger than need be");
+    }
+
+    #[test]
+    fn many_manifests_are_due_and_so_is_one_with_far_more_than_its_share() {
+        let due = |sizes: &[u64], min| are_due(sizes, min, share(sizes.iter().sum()));
+
+        assert!(!due(&[10_000; 15], 16));
+        assert!(due(&[10_000; 16], 16));
+        assert!(!due(&[10_000], 0), "one is never many");
+        assert!(!due(&[60_000], 16), "too little to be cut");
+        assert!(due(&[400_000], 16));
+        assert!(due(&[400_000, 10_000], 16));
+        assert!(!due(&[50_000; 8], 16), "what a rewrite leaves is not due");
     }
 
     proptest! {

@@ -4,7 +4,7 @@
 //! Manifests fall into classes by their number of files (below 32, below 32², …). Once a class holds
 //! [`MERGE_AT`] manifests they become one of the next class, so a table of n files has at most `32 · log₃₂ n` manifests and
 //! every file's entry is rewritten `log₃₂ n` times: a commit costs the same after ten thousand others. Manifests of
-//! [`LARGEST_BYTES`] or nearly so stay as they are.
+//! several MiB (half of `commit.manifest.target-size-bytes`) stay as they are.
 
 use iceberg::io::FileIO;
 use iceberg::spec::{
@@ -15,7 +15,7 @@ use iceberg::{Error, ErrorKind, Result};
 use uuid::Uuid;
 
 use super::removal::no_snapshot_id;
-use crate::care::manifests::LARGEST_BYTES;
+use crate::care::manifests::full_bytes;
 
 /// How many manifests of one size class are merged into one.
 pub const MERGE_AT: usize = 32;
@@ -164,10 +164,10 @@ pub(super) fn writer_for(
 
 /// 0 for fewer than [`MERGE_AT`] files, 1 for fewer than its square, and so on; `None`: never merged.
 fn size_class(metadata: &TableMetadata, manifest: &ManifestFile) -> Option<u32> {
-    let is_large = u64::try_from(manifest.manifest_length).is_ok_and(|bytes| bytes >= LARGEST_BYTES / 2);
+    let is_full = u64::try_from(manifest.manifest_length).is_ok_and(|bytes| bytes >= full_bytes(metadata));
     let mergeable = manifest.content == ManifestContentType::Data
         && manifest.partition_spec_id == metadata.default_partition_spec_id()
-        && !is_large;
+        && !is_full;
     if !mergeable {
         return None;
     }

@@ -13,9 +13,6 @@ use super::manifests::{ManifestNames, writer_for};
 use super::removal::no_snapshot_id;
 use crate::care::manifests::{Placed, bytes_per_entry, group, target_bytes};
 
-/// Standard table property: bytes of a manifest to aim for.
-const TARGET_PROPERTY: &str = "commit.manifest.target-size-bytes";
-
 /// Manifests that were written in the place of others.
 #[derive(Debug)]
 pub(super) struct Regrouped {
@@ -70,8 +67,8 @@ async fn all(
             entries.push((entry.clone(), added_by, sequence));
         }
     }
-    let target = metadata.properties().get(TARGET_PROPERTY).and_then(|text| text.parse().ok());
-    for group in group(&places, target.unwrap_or_else(|| target_bytes(&places))) {
+    let target = target_bytes(metadata, places.iter().map(|placed| placed.bytes).sum());
+    for group in group(&places, target) {
         let mut writer = writer_for(metadata, io, names, snapshot_id, group.spec_id)?;
         for index in group.entries {
             let (entry, added_by, sequence) = &entries[index];

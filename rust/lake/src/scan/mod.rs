@@ -139,13 +139,14 @@ pub(crate) fn has_deletes(manifest: &ManifestFile) -> bool {
 }
 
 impl LoadedTable {
-    /// Counts the manifests of the head.
+    /// Returns the bytes of each manifest of the head.
     ///
     /// # Errors
     /// The manifest list cannot be read.
-    pub async fn num_manifests(&self) -> Result<u64, ReadError> {
+    pub async fn manifest_sizes(&self) -> Result<Vec<u64>, ReadError> {
         let manifests = manifests_of_head(&self.metadata, &self.file_io).await;
-        Ok(manifests.map_err(|source| self.unreadable(source))?.len() as u64)
+        let manifests = manifests.map_err(|source| self.unreadable(source))?;
+        Ok(manifests.iter().map(|manifest| u64::try_from(manifest.manifest_length).unwrap_or(0)).collect())
     }
 }
 

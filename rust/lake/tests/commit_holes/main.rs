@@ -357,6 +357,18 @@ async fn manifests_stay_few_and_keep_every_file() {
 }
 
 #[tokio::test]
+async fn a_manifest_that_is_large_enough_is_not_merged() {
+    let catalog = table().await;
+    catalog.set_property(TABLE, "commit.manifest.target-size-bytes", Some("2"));
+    let mut appender = filled_to(&catalog, 10).await;
+    for step in 1..40_i64 {
+        appender.commit(range(Some(step * 10), (step + 1) * 10)).await.unwrap();
+    }
+
+    assert_eq!(manifests(&catalog).await.entries().len(), 40);
+}
+
+#[tokio::test]
 async fn history_is_bounded_and_takes_neither_rows_nor_offsets_nor_tags_with_it() {
     let catalog = table().await;
     catalog.set_property(TABLE, history::MAX_SNAPSHOTS, Some("20"));
