@@ -5,11 +5,12 @@ Bronze is filled by the example `fill_bronze`, so no broker shares the machine. 
 
 import itertools
 import json
+import math
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench.process import Cost, run
@@ -26,6 +27,8 @@ COMMIT_ROWS = 250_000
 BATCH_ROWS = 100_000
 #: So many runs of a job that can be repeated: the cheapest counts, for whatever disturbs a run only makes it dearer.
 ROUNDS = 3
+#: So many times is the batch added to each history.
+TURNS = 5
 #: By memory limit: its MiB; CPU-seconds per million rows of silver and of sessions at most; MB of Parquet that compaction must
 #: take in per CPU-second. Encoding alone allows 79; 29 to 47 were measured on one machine with the same program (ADR 8).
 LIMITS = {"1GiB": (1024, 2.5, 0.9, 28), "128MB": (122, 3.0, 1.3, 25)}
@@ -100,7 +103,7 @@ def jobs(data: Path, work: Path, limit: str) -> Iterator[Claim]:
     shutil.rmtree(work / f"stack-{limit}")
 
 
-@dataclass(frozen=True)
+@dataclass
 class Runs:
     """Runs of one job over the same tables.
 
@@ -110,9 +113,35 @@ class Runs:
         rows: rows that each made.
     """
 
-    cpu: float
-    bytes_read: float
-    rows: int
+    cpu: float = math.inf
+    bytes_read: float = 0
+    rows: int = 0
+
+    def add(self, cost: Cost, report: Mapping[str, object]) -> None:
+        """Takes in a run."""
+        self.cpu = min(self.cpu, cost.cpu)
+        self.bytes_read = max(self.bytes_read, float(str(report["bytes_read"])))
+        self.rows = max(self.rows, int(str(report["rows_out"])))
+
+
+@dataclass(frozen=True)
+class History:
+    """Tables with so many rows, kept aside.
+
+    Attributes:
+        num_rows: rows of bronze.
+        offset: the next one in bronze.
+        kept: folder with the tables.
+        peak_mib: memory of the largest job that made them.
+        silver, sessions: what the batch cost.
+    """
+
+    num_rows: int
+    offset: int
+    kept: Path
+    peak_mib: float
+    silver: Runs = field(default_factory=Runs)
+    sessions: Runs = field(default_factory=Runs)
 
 
 def histories(data: Path, work: Path, size: str) -> Iterator[Claim]:
@@ -126,9 +155,9 @@ def histories(data: Path, work: Path, size: str) -> Iterator[Claim]:
     # Other events of the first two days: the same people a little later.
     batch = work / "batch.kv"
     batch.write_bytes(b"".join(_later(line, 7) for line in lines[:BATCH_ROWS]))
-    figures: list[tuple[int, float, Runs, Runs]] = []
     lake = Lake({"STREAMIFY_HOME": str(work / "histories")}, work)
     offset, copies = 0, 0
+    grown: list[History] = []
     for rows in HISTORIES[size]:
         peaks = []
         while copies * first < rows:
@@ -143,34 +172,38 @@ def histories(data: Path, work: Path, size: str) -> Iterator[Claim]:
             ("rewrite-manifests",),
         ):
             peaks.append(lake.job(*job)[0].peak_mib)
-        figures.append((rows, max(peaks), *_added(lake, batch, offset)))
-    (_, _, *base) = figures[0]
-    for rows, peak, *jobs in figures:
-        name = f"batch against {rows // 1000:,} k rows"
-        yield equal(f"{name}: rows added", jobs[0].rows, base[0].rows)
-        for job, figure, to in zip(("silver", "sessions"), jobs, base, strict=True):
+        grown.append(History(rows, offset, work / f"kept-{rows}", max(peaks)))
+        shutil.copytree(work / "histories", grown[-1].kept, copy_function=_link)
+    # In turns, so that a machine that is slower for a while is so for each of them.
+    for _ in range(TURNS):
+        for history in grown:
+            _add(lake, batch, history)
+    base = grown[0]
+    for history in grown:
+        name = f"batch against {history.num_rows // 1000:,} k rows"
+        yield equal(f"{name}: rows added", history.silver.rows, base.silver.rows)
+        for job, figure, to in (
+            ("silver", history.silver, base.silver),
+            ("sessions", history.sessions, base.sessions),
+        ):
             yield at_most(f"{name}: {job}: CPU-s to the first ({to.cpu:.2f})", figure.cpu / to.cpu, 1.2, " x")
             yield at_most(f"{name}: {job}: data bytes to the first", figure.bytes_read / to.bytes_read, 1.2, " x")
         most = LIMITS["1GiB"][0]
-        yield at_most(f"{rows // 1000:,} k rows of history: largest job that made it", round(peak), most, " MiB")
+        yield at_most(
+            f"{history.num_rows // 1000:,} k rows of history: largest job that made it", round(history.peak_mib), most, " MiB"
+        )
 
 
-def _added(lake: Lake, batch: Path, offset: int) -> tuple[Runs, Runs]:
-    """Lands the batch and brings silver and sessions up to date, each time on the same tables; they are as before afterwards."""
+def _add(lake: Lake, batch: Path, history: History) -> None:
+    """Lands the batch in a copy of the tables and brings silver and sessions up to date."""
     home = Path(lake.environment["STREAMIFY_HOME"])
-    kept = home.with_name("kept")
-    home.rename(kept)
-    silver, sessions = [], []
-    for _ in range(ROUNDS):
-        # Links, for only the catalog is ever written twice; and nothing of what grew is left to be written beside the jobs.
-        shutil.copytree(kept, home, copy_function=_link)
-        os.sync()
-        lake.fill(batch, rows=BATCH_ROWS, offset=offset)
-        silver.append(lake.job("silver", "--tables", f"silver_{LISTENS}"))
-        sessions.append(lake.job("sessions"))
-        shutil.rmtree(home)
-    kept.rename(home)
-    return _runs(silver), _runs(sessions)
+    shutil.rmtree(home)
+    # Links, for only the catalog is ever written twice; and nothing of what was written before is left for the time of the jobs.
+    shutil.copytree(history.kept, home, copy_function=_link)
+    lake.fill(batch, rows=BATCH_ROWS, offset=history.offset)
+    os.sync()
+    history.silver.add(*lake.job("silver", "--tables", f"silver_{LISTENS}"))
+    history.sessions.add(*lake.job("sessions"))
 
 
 def _link(source: str, target: str) -> None:
@@ -178,13 +211,6 @@ def _link(source: str, target: str) -> None:
         shutil.copy2(source, target)
     else:
         os.link(source, target)
-
-
-def _runs(runs: Sequence[tuple[Cost, dict[str, object]]]) -> Runs:
-    reports = [report for _, report in runs]
-    bytes_read = max(float(str(report["bytes_read"])) for report in reports)
-    rows = max(int(str(report["rows_out"])) for report in reports)
-    return Runs(min(cost.cpu for cost, _ in runs), bytes_read, rows)
 
 
 def _time_of(line: bytes) -> int:
