@@ -9,9 +9,10 @@ import math
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import cast
 
 from bench.process import Cost, run
 from dagster_project.lib.paths import find_binary
@@ -27,6 +28,10 @@ COMMIT_ROWS = 250_000
 BATCH_ROWS = 100_000
 #: So many runs of a job that can be repeated: the cheapest counts, for whatever disturbs a run only makes it dearer.
 ROUNDS = 3
+#: What a run may read of manifests and the like, in MB: it may follow the history, a little.
+MOST_METADATA = 4.0
+#: Late rows go back so many days.
+LATE_DAYS = 30
 #: So many times is the batch added to each history.
 TURNS = 5
 #: By memory limit: its MiB; CPU-seconds per million rows of silver and of sessions at most; MB of Parquet that compaction must
@@ -110,18 +115,24 @@ class Runs:
     Attributes:
         cpu: CPU-seconds of the cheapest.
         bytes_read: bytes of data files that each read.
+        metadata_bytes: bytes of manifests and the like that each read.
         rows: rows that each made.
+        days: days that each touched.
     """
 
     cpu: float = math.inf
-    bytes_read: float = 0
+    bytes_read: int = 0
+    metadata_bytes: int = 0
     rows: int = 0
+    days: int = 0
 
     def add(self, cost: Cost, report: Mapping[str, object]) -> None:
         """Takes in a run."""
         self.cpu = min(self.cpu, cost.cpu)
-        self.bytes_read = max(self.bytes_read, float(str(report["bytes_read"])))
+        self.bytes_read = max(self.bytes_read, int(str(report["bytes_read"])))
+        self.metadata_bytes = max(self.metadata_bytes, int(str(report["metadata_bytes_read"])))
         self.rows = max(self.rows, int(str(report["rows_out"])))
+        self.days = len(cast(list[str], report["days"]))
 
 
 @dataclass(frozen=True)
@@ -130,6 +141,7 @@ class History:
 
     Attributes:
         num_rows: rows of bronze.
+        num_days: days that they lie in, about.
         offset: the next one in bronze.
         kept: folder with the tables.
         peak_mib: memory of the largest job that made them.
@@ -137,6 +149,7 @@ class History:
     """
 
     num_rows: int
+    num_days: int
     offset: int
     kept: Path
     peak_mib: float
@@ -172,12 +185,19 @@ def histories(data: Path, work: Path, size: str) -> Iterator[Claim]:
             ("rewrite-manifests",),
         ):
             peaks.append(lake.job(*job)[0].peak_mib)
-        grown.append(History(rows, offset, work / f"kept-{rows}", max(peaks)))
+        grown.append(History(rows, copies * days, offset, work / f"kept-{rows}", max(peaks)))
         shutil.copytree(work / "histories", grown[-1].kept, copy_function=_link)
     # In turns, so that a machine that is slower for a while is so for each of them.
     for _ in range(TURNS):
         for history in grown:
-            _add(lake, batch, history)
+            _add(lake, batch, history, history.silver, history.sessions)
+    yield from _compared(grown)
+    end_ms = _time_of(lines[-1]) + (copies - 1) * days * DAY_MS
+    yield from _late(lake, lines[:BATCH_ROWS], end_ms, grown[-1])
+
+
+def _compared(grown: Sequence[History]) -> Iterator[Claim]:
+    """What the batch cost against each history, held against the first."""
     base = grown[0]
     for history in grown:
         name = f"batch against {history.num_rows // 1000:,} k rows"
@@ -188,13 +208,28 @@ def histories(data: Path, work: Path, size: str) -> Iterator[Claim]:
         ):
             yield at_most(f"{name}: {job}: CPU-s to the first ({to.cpu:.2f})", figure.cpu / to.cpu, 1.2, " x")
             yield at_most(f"{name}: {job}: data bytes to the first", figure.bytes_read / to.bytes_read, 1.2, " x")
+            yield at_most(f"{name}: {job}: metadata read", figure.metadata_bytes / 1e6, MOST_METADATA, " MB")
         most = LIMITS["1GiB"][0]
         yield at_most(
             f"{history.num_rows // 1000:,} k rows of history: largest job that made it", round(history.peak_mib), most, " MiB"
         )
 
 
-def _add(lake: Lake, batch: Path, history: History) -> None:
+def _late(lake: Lake, lines: Sequence[bytes], end_ms: int, history: History) -> Iterator[Claim]:
+    """A batch whose rows lie up to 30 days back: a touched day costs at most twice what the goals allow for making it anew."""
+    late = lake.work / "late.kv"
+    late.write_bytes(b"".join(_moved_to(line, end_ms - number % LATE_DAYS * DAY_MS) for number, line in enumerate(lines)))
+    silver, sessions = Runs(), Runs()
+    _add(lake, late, history, silver, sessions)
+    _, silver_goal, sessions_goal, _ = LIMITS["1GiB"]
+    millions_a_day = history.num_rows / history.num_days / 1e6
+    name = f"batch late by up to {LATE_DAYS} days against {history.num_rows // 1000:,} k rows"
+    for job, runs, goal in (("silver", silver, silver_goal), ("sessions", sessions, sessions_goal)):
+        yield at_least(f"{name}: {job}: days touched", runs.days, LATE_DAYS)
+        yield at_most(f"{name}: {job}: CPU-s per touched day", runs.cpu / runs.days, 2 * goal * millions_a_day)
+
+
+def _add(lake: Lake, batch: Path, history: History, silver: Runs, sessions: Runs) -> None:
     """Lands the batch in a copy of the tables and brings silver and sessions up to date."""
     home = Path(lake.environment["STREAMIFY_HOME"])
     shutil.rmtree(home)
@@ -202,8 +237,8 @@ def _add(lake: Lake, batch: Path, history: History) -> None:
     shutil.copytree(history.kept, home, copy_function=_link)
     lake.fill(batch, rows=BATCH_ROWS, offset=history.offset)
     os.sync()
-    history.silver.add(*lake.job("silver", "--tables", f"silver_{LISTENS}"))
-    history.sessions.add(*lake.job("sessions"))
+    silver.add(*lake.job("silver", "--tables", f"silver_{LISTENS}"))
+    sessions.add(*lake.job("sessions"))
 
 
 def _link(source: str, target: str) -> None:
@@ -215,6 +250,11 @@ def _link(source: str, target: str) -> None:
 
 def _time_of(line: bytes) -> int:
     return int(json.loads(line.split(b"\t", 1)[1])["ts"])
+
+
+def _moved_to(line: bytes, time_ms: int) -> bytes:
+    """The event on another day, at the same time of day or a little later; such an event is in no history."""
+    return _later(line, (time_ms - _time_of(line)) // DAY_MS * DAY_MS + 7)
 
 
 def _later(line: bytes, milliseconds: int) -> bytes:

@@ -22,6 +22,8 @@ pub(crate) struct Effort {
     pub seconds: f64,
     /// Bytes of data files read.
     pub bytes_read: u64,
+    /// Bytes of metadata files read.
+    pub metadata_bytes_read: u64,
 }
 
 /// Attempts until one is not overtaken, at most `context.max_restarts` times anew.
@@ -34,14 +36,17 @@ where
     F: Future<Output = Result<R, BatchError>>,
 {
     let started = Instant::now();
+    let catalog = context.lake.catalog();
     let (_, bytes_before, _) = context.meter.read();
+    let metadata_before = catalog.metadata_bytes_read();
     let mut restarts = 0;
     loop {
         match attempt().await {
             Ok(report) => {
                 let seconds = started.elapsed().as_secs_f64();
                 let bytes_read = context.meter.read().1 - bytes_before;
-                return Ok((report, Effort { restarts, seconds, bytes_read }));
+                let metadata_bytes_read = catalog.metadata_bytes_read() - metadata_before;
+                return Ok((report, Effort { restarts, seconds, bytes_read, metadata_bytes_read }));
             }
             Err(BatchError::Commit(error)) if came_second(&error) => {
                 restarts += 1;

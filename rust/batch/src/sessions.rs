@@ -72,6 +72,8 @@ pub struct SessionsReport {
     pub bytes: u64,
     /// Bytes of data files read.
     pub bytes_read: u64,
+    /// Bytes of metadata files read: table metadata, manifest lists, manifests.
+    pub metadata_bytes_read: u64,
     /// Snapshot made; `None`: there was nothing to do.
     pub snapshot_id: Option<i64>,
     /// Times the run began anew because another commit came first.
@@ -105,8 +107,8 @@ pub async fn run(
 ) -> Result<SessionsReport, BatchError> {
     let once = || attempt(context, contracts, options);
     let (report, effort) = until_first(context, TABLE, once).await?;
-    let Effort { restarts, seconds, bytes_read } = effort;
-    Ok(SessionsReport { restarts, seconds, bytes_read, ..report })
+    let Effort { restarts, seconds, bytes_read, metadata_bytes_read } = effort;
+    Ok(SessionsReport { restarts, seconds, bytes_read, metadata_bytes_read, ..report })
 }
 
 /// A silver table as this run sees it.

@@ -192,6 +192,10 @@ impl Catalog for MemoryCatalog {
         Ok(self.lock().tables.keys().cloned().collect())
     }
 
+    fn metadata_bytes_read(&self) -> u64 {
+        0
+    }
+
     fn describe(&self) -> String {
         "catalog in memory".to_string()
     }

@@ -50,6 +50,9 @@ pub trait Catalog: Debug + Send + Sync {
     /// Returns the names of all tables of the namespace, ascending.
     async fn list_tables(&self) -> Result<Vec<String>, CatalogError>;
 
+    /// Returns the bytes of metadata files (table metadata, manifest lists, manifests) read so far.
+    fn metadata_bytes_read(&self) -> u64;
+
     /// Returns a phrase for messages, without secrets, such as `Iceberg REST catalog at http://localhost:8181/api/catalog`.
     fn describe(&self) -> String;
 }

@@ -25,7 +25,7 @@ pub struct SqliteCatalog {
     settings: SqliteSettings,
     namespace: String,
     database: Arc<Database>,
-    store: TableStore,
+    storage: StorageProvider,
     /// The last state of each table; metadata files never change, so an equal location means equal metadata.
     known: Mutex<HashMap<String, LoadedTable>>,
 }
@@ -48,7 +48,7 @@ impl SqliteCatalog {
         Ok(Self {
             namespace: namespace.to_owned(),
             database: Arc::new(database),
-            store: storage.default_store(),
+            storage,
             known: Mutex::default(),
             settings,
         })
@@ -75,7 +75,7 @@ impl SqliteCatalog {
         if let Some(known) = known.filter(|known| known.metadata_location == location) {
             return Ok(known);
         }
-        let (file_io, address) = (self.store.io.clone(), location.clone());
+        let (file_io, address) = (self.storage.default_store().io.clone(), location.clone());
         let read = off_runtime(async move { TableMetadata::read_from(&file_io, &address).await }).await;
         let metadata =
             read.map_err(|source| CatalogError::MetadataUnreadable { location: location.clone(), source })?;
@@ -83,14 +83,14 @@ impl SqliteCatalog {
     }
 
     fn remember(&self, table: &str, metadata: TableMetadataRef, metadata_location: String) -> LoadedTable {
-        let TableStore { io, storage } = self.store.clone();
+        let TableStore { io, storage } = self.storage.default_store();
         let state = LoadedTable { name: table.to_owned(), metadata, metadata_location, file_io: io, storage };
         self.known.lock().unwrap_or_else(PoisonError::into_inner).insert(table.to_owned(), state.clone());
         state
     }
 
     async fn discard(&self, location: &str) {
-        if let Err(error) = self.store.io.delete(location).await {
+        if let Err(error) = self.storage.default_store().io.delete(location).await {
             tracing::warn!(location, %error, "failed to delete an unused metadata file");
         }
     }
@@ -159,7 +159,7 @@ impl Catalog for SqliteCatalog {
         let location = creation.location.take();
         let location = location.unwrap_or_else(|| format!("{}/{folder}/{table}", self.settings.warehouse));
         creation.location = Some(location.clone());
-        let file_io = self.store.io.clone();
+        let file_io = self.storage.default_store().io.clone();
         let written = off_runtime(async move {
             let metadata = TableMetadataBuilder::from_table_creation(creation)?.build()?.metadata;
             let address = MetadataLocation::new_with_metadata(metadata.location(), &metadata);
@@ -228,6 +228,10 @@ impl Catalog for SqliteCatalog {
 
     async fn list_tables(&self) -> Result<Vec<String>, CatalogError> {
         self.query(Database::list).await.map_err(|error| error.at(&self.settings))
+    }
+
+    fn metadata_bytes_read(&self) -> u64 {
+        self.storage.metadata_bytes_read()
     }
 
     fn describe(&self) -> String {

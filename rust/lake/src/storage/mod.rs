@@ -10,6 +10,7 @@ mod s3;
 mod s3_upload;
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
@@ -39,8 +40,8 @@ pub struct TableStore {
 
 impl TableStore {
     /// Creates an access of its own; connections are opened at the first use.
-    fn new(settings: S3Settings) -> Self {
-        let storage = Arc::new(LakeStorage::new(settings));
+    fn new(settings: S3Settings, read_whole: Arc<AtomicU64>) -> Self {
+        let storage = Arc::new(LakeStorage { read_whole, ..LakeStorage::new(settings) });
         let factory = LakeStorageFactory { storage: storage.clone() };
         Self { io: FileIOBuilder::new(Arc::new(factory)).build(), storage }
     }
@@ -51,6 +52,7 @@ impl TableStore {
 pub struct StorageProvider {
     default: S3Settings,
     known: Arc<Mutex<HashMap<S3Settings, TableStore>>>,
+    read_whole: Arc<AtomicU64>,
 }
 
 /// How many sets of object store settings are kept; only vended credentials ever bring more than one.
@@ -59,7 +61,7 @@ const MAX_KNOWN: usize = 32;
 impl StorageProvider {
     /// Creates a provider whose [`StorageProvider::default_store`] uses these settings.
     pub fn new(default: S3Settings) -> Self {
-        Self { default, known: Arc::default() }
+        Self { default, known: Arc::default(), read_whole: Arc::default() }
     }
 
     /// Returns the configured object store settings.
@@ -72,6 +74,12 @@ impl StorageProvider {
         self.store(&self.default)
     }
 
+    /// Returns the bytes of metadata files read so far through any access: of files read whole, for data files are read in
+    /// ranges.
+    pub fn metadata_bytes_read(&self) -> u64 {
+        self.read_whole.load(Ordering::Relaxed)
+    }
+
     /// Returns the file access with other settings, such as vended credentials.
     pub fn store(&self, settings: &S3Settings) -> TableStore {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
@@ -82,7 +90,7 @@ impl StorageProvider {
             // Old vended keys: whoever still writes with them holds its own copy.
             known.clear();
         }
-        let store = TableStore::new(settings.clone());
+        let store = TableStore::new(settings.clone(), Arc::clone(&self.read_whole));
         known.insert(settings.clone(), store.clone());
         store
     }
@@ -93,12 +101,15 @@ impl StorageProvider {
 pub struct LakeStorage {
     local: LocalStorage,
     s3: S3Storage,
+    /// Bytes of files read whole.
+    #[serde(skip)]
+    read_whole: Arc<AtomicU64>,
 }
 
 impl LakeStorage {
     /// Creates a storage; connections are opened at the first use.
     pub fn new(settings: S3Settings) -> Self {
-        Self { local: LocalStorage, s3: S3Storage::new(settings) }
+        Self { local: LocalStorage, s3: S3Storage::new(settings), read_whole: Arc::default() }
     }
 
     fn for_path(&self, path: &str) -> &dyn Storage {
@@ -118,7 +129,9 @@ impl Storage for LakeStorage {
     }
 
     async fn read(&self, path: &str) -> iceberg::Result<Bytes> {
-        self.for_path(path).read(path).await
+        let bytes = self.for_path(path).read(path).await?;
+        self.read_whole.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+        Ok(bytes)
     }
 
     async fn reader(&self, path: &str) -> iceberg::Result<Box<dyn FileRead>> {

@@ -41,6 +41,10 @@ impl FileAccess {
         Self { storage, by_table: Mutex::default() }
     }
 
+    pub(super) fn metadata_bytes_read(&self) -> u64 {
+        self.storage.metadata_bytes_read()
+    }
+
     /// Returns whether a table must be loaded anew because its keys are about to run out.
     pub(super) fn needs_renewal(&self, table: &str) -> bool {
         let by_table = self.by_table.lock().unwrap_or_else(PoisonError::into_inner);

@@ -220,6 +220,10 @@ impl Catalog for RestCatalog {
         Ok(names)
     }
 
+    fn metadata_bytes_read(&self) -> u64 {
+        self.access.metadata_bytes_read()
+    }
+
     fn describe(&self) -> String {
         format!("Iceberg REST catalog at {} (warehouse `{}`)", self.settings.uri, self.settings.warehouse)
     }
