@@ -130,7 +130,7 @@ class Runs:
         """Takes in a run."""
         self.cpu = min(self.cpu, cost.cpu)
         self.bytes_read = max(self.bytes_read, int(str(report["bytes_read"])))
-        self.metadata_bytes = max(self.metadata_bytes, int(str(report["metadata_bytes_read"])))
+        self.metadata_bytes = max(self.metadata_bytes, int(str(report["metadata_bytes"])))
         self.rows = max(self.rows, int(str(report["rows_out"])))
         self.days = len(cast(list[str], report["days"]))
 

@@ -128,7 +128,7 @@ def silver(
     Returns:
         The report: `table`, `source`, `rows_in`, `rows_out`, `duplicates`, `already_known`, `conflicts`, `incomplete`,
         `repaired` (by column), `remarked`, `days` (touched), `snapshots` (consumed), `files`, `bytes`, `bytes_read`,
-        `metadata_bytes_read` (manifests and the like), `snapshot_id` (`None` if there was nothing to do), `restarts`, `seconds`.
+        `metadata_bytes` (manifests and the like), `snapshot_id` (`None` if there was nothing to do), `restarts`, `seconds`.
 
     Raises:
         SettingsError: an argument or a variable cannot be meant.
@@ -161,7 +161,7 @@ def sessions(
     Returns:
         The report: `table`, `full` (whether every session was computed anew), `rows_in` (by silver table), `rows_out` (sessions
         in the replaced days), `days` (replaced), `watermark_ms`, `open_from` (first day with an open session), `files`, `bytes`,
-        `bytes_read`, `metadata_bytes_read` (manifests and the like), `snapshot_id`, `restarts`, `seconds`.
+        `bytes_read`, `metadata_bytes` (manifests and the like), `snapshot_id`, `restarts`, `seconds`.
 
     Raises:
         SettingsError: an argument or a variable cannot be meant.

@@ -51,7 +51,7 @@ def silver_description(contract: Contract) -> str:
         + "\n\nMetadata: `rows_in` bronze rows read, `rows_out` rows added, `duplicates` further deliveries in this run, "
         "`already_known` deliveries of events that were there before, `conflicts` events whose deliveries disagree, `repaired` "
         "texts, `incomplete` bronze rows that lack a required field, `remarked` rows marked anew because the event before them "
-        "came later; `bytes`, `bytes_read` bytes, `metadata_bytes_read` those of manifests and the like; `seconds` seconds; "
+        "came later; `bytes`, `bytes_read` bytes, `metadata_bytes` those of manifests and the like; `seconds` seconds; "
         "`days` the days touched. Days can be made anew by `silver_rebuild`."
     )
 
@@ -62,7 +62,7 @@ SESSIONS_DESCRIPTION = (
     "its own. Midnight does not split a session, a level change neither, and a song counts once. Whatever the order of arrival, "
     "the table equals a full recompute; a run replaces the days that new events touch, in one commit. Sessions that can still "
     "grow have `is_closed` false.\n\nMetadata: `rows_in` new silver rows, `rows_out` sessions in the replaced days, `days` those "
-    "days, `watermark` the largest event time consumed; `bytes`, `bytes_read` bytes, `metadata_bytes_read` those of manifests "
+    "days, `watermark` the largest event time consumed; `bytes`, `bytes_read` bytes, `metadata_bytes` those of manifests "
     "and the like; `seconds` seconds."
 )
 

@@ -23,7 +23,7 @@ pub(crate) struct Effort {
     /// Bytes of data files read.
     pub bytes_read: u64,
     /// Bytes of metadata files read.
-    pub metadata_bytes_read: u64,
+    pub metadata_bytes: u64,
 }
 
 /// Attempts until one is not overtaken, at most `context.max_restarts` times anew.
@@ -45,8 +45,8 @@ where
             Ok(report) => {
                 let seconds = started.elapsed().as_secs_f64();
                 let bytes_read = context.meter.read().1 - bytes_before;
-                let metadata_bytes_read = catalog.metadata_bytes_read() - metadata_before;
-                return Ok((report, Effort { restarts, seconds, bytes_read, metadata_bytes_read }));
+                let metadata_bytes = catalog.metadata_bytes_read() - metadata_before;
+                return Ok((report, Effort { restarts, seconds, bytes_read, metadata_bytes }));
             }
             Err(BatchError::Commit(error)) if came_second(&error) => {
                 restarts += 1;

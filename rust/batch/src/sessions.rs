@@ -73,7 +73,7 @@ pub struct SessionsReport {
     /// Bytes of data files read.
     pub bytes_read: u64,
     /// Bytes of metadata files read: table metadata, manifest lists, manifests.
-    pub metadata_bytes_read: u64,
+    pub metadata_bytes: u64,
     /// Snapshot made; `None`: there was nothing to do.
     pub snapshot_id: Option<i64>,
     /// Times the run began anew because another commit came first.
@@ -107,8 +107,8 @@ pub async fn run(
 ) -> Result<SessionsReport, BatchError> {
     let once = || attempt(context, contracts, options);
     let (report, effort) = until_first(context, TABLE, once).await?;
-    let Effort { restarts, seconds, bytes_read, metadata_bytes_read } = effort;
-    Ok(SessionsReport { restarts, seconds, bytes_read, metadata_bytes_read, ..report })
+    let Effort { restarts, seconds, bytes_read, metadata_bytes } = effort;
+    Ok(SessionsReport { restarts, seconds, bytes_read, metadata_bytes, ..report })
 }
 
 /// A silver table as this run sees it.

@@ -79,7 +79,7 @@ pub struct SilverReport {
     /// Bytes of data files read.
     pub bytes_read: u64,
     /// Bytes of metadata files read: table metadata, manifest lists, manifests.
-    pub metadata_bytes_read: u64,
+    pub metadata_bytes: u64,
     /// Snapshot made; `None`: there was nothing to do.
     pub snapshot_id: Option<i64>,
     /// Times the run began anew because another commit came first.
@@ -113,8 +113,8 @@ pub async fn run(
 ) -> Result<SilverReport, BatchError> {
     let once = || attempt(context, contracts, contract, options);
     let (report, effort) = until_first(context, &contract.silver.table, once).await?;
-    let Effort { restarts, seconds, bytes_read, metadata_bytes_read } = effort;
-    Ok(SilverReport { restarts, seconds, bytes_read, metadata_bytes_read, ..report })
+    let Effort { restarts, seconds, bytes_read, metadata_bytes } = effort;
+    Ok(SilverReport { restarts, seconds, bytes_read, metadata_bytes, ..report })
 }
 
 async fn attempt(
