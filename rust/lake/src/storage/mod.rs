@@ -220,6 +220,22 @@ mod tests {
         assert_eq!(provider.known.lock().unwrap().len(), 2);
     }
 
+    #[tokio::test]
+    async fn files_read_whole_are_counted_and_parts_of_files_are_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let provider = StorageProvider::new(S3Settings::none());
+        let (one, other) = (provider.default_store().io, provider.clone().default_store().io);
+        let path = format!("file://{}/manifest.avro", folder.path().display());
+        one.new_output(&path).unwrap().write(Bytes::from_static(b"twelve bytes")).await.unwrap();
+
+        assert_eq!(provider.metadata_bytes_read(), 0);
+        one.new_input(&path).unwrap().reader().await.unwrap().read(0..5).await.unwrap();
+        assert_eq!(provider.metadata_bytes_read(), 0);
+        one.new_input(&path).unwrap().read().await.unwrap();
+        other.new_input(&path).unwrap().read().await.unwrap();
+        assert_eq!(provider.metadata_bytes_read(), 24);
+    }
+
     #[test]
     fn a_serialized_storage_holds_no_secret() {
         let storage = LakeStorage::new(S3Settings {
