@@ -288,6 +288,8 @@ async fn for_the_files_of_a_day_no_manifest_of_other_days_is_read() {
     assert_eq!(files.of(TUESDAY).await.unwrap().len(), 2, "it is read once");
     assert_eq!(files.of(MONDAY).await.unwrap().len(), 2);
     assert!(files.of(later).await.is_err());
+    assert!(files.of(later).await.is_err(), "an error is no empty day afterwards");
+    assert_eq!(files.of(MONDAY).await.unwrap().len(), 2);
     assert!(DayFiles::open(table).await.unwrap().all().await.is_err());
 }
 

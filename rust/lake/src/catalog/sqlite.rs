@@ -75,7 +75,7 @@ impl SqliteCatalog {
         if let Some(known) = known.filter(|known| known.metadata_location == location) {
             return Ok(known);
         }
-        let (file_io, address) = (self.storage.default_store().io.clone(), location.clone());
+        let (file_io, address) = (self.storage.default_store().io, location.clone());
         let read = off_runtime(async move { TableMetadata::read_from(&file_io, &address).await }).await;
         let metadata =
             read.map_err(|source| CatalogError::MetadataUnreadable { location: location.clone(), source })?;
@@ -159,7 +159,7 @@ impl Catalog for SqliteCatalog {
         let location = creation.location.take();
         let location = location.unwrap_or_else(|| format!("{}/{folder}/{table}", self.settings.warehouse));
         creation.location = Some(location.clone());
-        let file_io = self.storage.default_store().io.clone();
+        let file_io = self.storage.default_store().io;
         let written = off_runtime(async move {
             let metadata = TableMetadataBuilder::from_table_creation(creation)?.build()?.metadata;
             let address = MetadataLocation::new_with_metadata(metadata.location(), &metadata);

@@ -35,12 +35,11 @@ impl DayFiles {
     /// # Errors
     /// A manifest cannot be read, or names a file whose partition does not tell its day.
     pub async fn of(&mut self, day: i32) -> Result<&[LiveFile], ReadError> {
-        let metadata = &self.table.metadata;
-        let may_hold = |manifest: &mut ManifestFile| {
-            days_of_manifest(manifest, metadata).is_none_or(|days| days.contains(&day))
+        let metadata = self.table.metadata.clone();
+        let may_hold = |manifest: &ManifestFile| {
+            days_of_manifest(manifest, &metadata).is_none_or(|days| days.contains(&day))
         };
-        let wanted = self.unread.extract_if(.., may_hold).collect();
-        self.read(wanted).await?;
+        self.read(may_hold).await?;
         Ok(self.days.get(&day).map_or(&[], Vec::as_slice))
     }
 
@@ -49,18 +48,24 @@ impl DayFiles {
     /// # Errors
     /// As [`DayFiles::of`].
     pub async fn all(&mut self) -> Result<&BTreeMap<i32, Vec<LiveFile>>, ReadError> {
-        let wanted = std::mem::take(&mut self.unread);
-        self.read(wanted).await?;
+        self.read(|_| true).await?;
         Ok(&self.days)
     }
 
-    async fn read(&mut self, manifests: Vec<ManifestFile>) -> Result<(), ReadError> {
-        for live in entries_of(&self.table, manifests).await? {
-            let Some(day) = live.day(&self.table.metadata) else {
-                let message = format!("`{}` is not of one day", live.file.file_path());
-                return Err(self.table.unreadable(Error::new(ErrorKind::DataInvalid, message)));
-            };
-            self.days.entry(day).or_default().push(live);
+    /// Reads those of the unread manifests that are wanted; after an error, or dropped half-way, they are unread as before.
+    async fn read(&mut self, is_wanted: impl Fn(&ManifestFile) -> bool) -> Result<(), ReadError> {
+        let wanted = self.unread.iter().filter(|manifest| is_wanted(manifest)).cloned().collect();
+        let files = entries_of(&self.table, wanted).await?;
+        let metadata = &self.table.metadata;
+        if let Some(live) = files.iter().find(|live| live.day(metadata).is_none()) {
+            let message = format!("`{}` is not of one day", live.file.file_path());
+            return Err(self.table.unreadable(Error::new(ErrorKind::DataInvalid, message)));
+        }
+        self.unread.retain(|manifest| !is_wanted(manifest));
+        for live in files {
+            if let Some(day) = live.day(metadata) {
+                self.days.entry(day).or_default().push(live);
+            }
         }
         Ok(())
     }
