@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use futures::TryStreamExt as _;
+use iceberg::spec::DataFile;
 use serde::Serialize;
 use streamify_lake::FilePartition;
 use streamify_lake::catalog::LoadedTable;
@@ -19,6 +20,7 @@ use uuid::Uuid;
 
 use crate::context::Context;
 use crate::error::BatchError;
+use crate::moved::Moved;
 use crate::output::{FileNames, Output};
 
 /// What is compacted.
@@ -146,17 +148,10 @@ async fn rewrite(
     let commit_id = Uuid::now_v7();
     let names = FileNames::new(commit_id);
     let table = committer.table().clone();
-    let sort_key = sort_columns(&table);
-    let columns = column_names(&table);
-    let mut output = Output::new(context, &table, partition, &names, &sort_key);
-    for live in &group {
-        context.meter.file(live.file.record_count(), live.file.file_size_in_bytes());
-        let mut batches = table.read_file(&live.file, &columns, None)?;
-        while let Some(batch) = batches.try_next().await? {
-            output.add(batch).await?;
-        }
-    }
-    let files = output.finish().await?;
+    let files = match move_rows(context, &table, partition, &names, &group).await? {
+        Some(files) => files,
+        None => read_rows(context, &table, partition, &names, &group).await?,
+    };
     let rows: u64 = group.iter().map(|live| live.file.record_count()).sum();
     let written: u64 = files.iter().map(|file| file.record_count()).sum();
     if rows != written {
@@ -188,6 +183,46 @@ async fn rewrite(
         }
         Err(error) => Err(error.into()),
     }
+}
+
+/// Writes the rows anew as they are stored; `None` if some of them must be read as values.
+async fn move_rows(
+    context: &Context,
+    table: &LoadedTable,
+    partition: FilePartition,
+    names: &FileNames,
+    group: &[LiveFile],
+) -> Result<Option<Vec<DataFile>>, BatchError> {
+    let sort_key = sort_columns(table);
+    let Some(mut moved) = Moved::new(context, table, partition, names, &sort_key)? else { return Ok(None) };
+    for live in group {
+        if !moved.add(live).await? {
+            return Ok(None);
+        }
+        context.meter.file(live.file.record_count(), live.file.file_size_in_bytes());
+    }
+    moved.finish().await.map(Some)
+}
+
+/// Writes the rows anew by their values.
+async fn read_rows(
+    context: &Context,
+    table: &LoadedTable,
+    partition: FilePartition,
+    names: &FileNames,
+    group: &[LiveFile],
+) -> Result<Vec<DataFile>, BatchError> {
+    let sort_key = sort_columns(table);
+    let columns = column_names(table);
+    let mut output = Output::new(context, table, partition, names, &sort_key);
+    for live in group {
+        context.meter.file(live.file.record_count(), live.file.file_size_in_bytes());
+        let mut batches = table.read_file(&live.file, &columns, None)?;
+        while let Some(batch) = batches.try_next().await? {
+            output.add(batch).await?;
+        }
+    }
+    output.finish().await
 }
 
 /// All columns of a table, in its order.

@@ -16,6 +16,7 @@ pub mod days;
 pub mod error;
 pub mod jobs;
 pub mod manifests;
+mod moved;
 pub mod output;
 pub mod progress;
 mod registration;

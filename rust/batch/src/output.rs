@@ -22,9 +22,9 @@ use crate::error::BatchError;
 /// Size of a finished file if the table does not say, in bytes.
 const DEFAULT_FILE_BYTES: u64 = 128 << 20;
 /// Rows per run at most.
-const RUN_ROWS: usize = 1_000_000;
+pub(crate) const RUN_ROWS: usize = 1_000_000;
 /// Rows per row group at most: about 16 MB, which a reader holds as a whole.
-const GROUP_ROWS: usize = 250_000;
+pub(crate) const GROUP_ROWS: usize = 250_000;
 
 /// Gives unique names to the files of one commit: `<commit id>-<n>.parquet`. Clones share the count.
 #[derive(Clone, Debug)]
@@ -44,21 +44,80 @@ impl FileNames {
     }
 }
 
-/// The files of one day (or of an unpartitioned table) in the making.
-pub struct Output<'a> {
-    context: &'a Context,
+/// The files of one partition in the making: row groups go to the open one, which ends at the table's target size.
+pub struct Files<'a> {
     table: &'a LoadedTable,
     partition: FilePartition,
     names: FileNames,
+    open: Option<DataFileWriter>,
+    runs: usize,
+    target_bytes: u64,
+    done: Vec<DataFile>,
+}
+
+impl<'a> Files<'a> {
+    /// No files yet.
+    pub fn new(table: &'a LoadedTable, partition: FilePartition, names: &FileNames) -> Self {
+        let target = table.metadata.properties().get("write.target-file-size-bytes");
+        let target_bytes = target.and_then(|text| text.parse().ok()).unwrap_or(DEFAULT_FILE_BYTES);
+        Self { table, partition, names: names.clone(), open: None, runs: 0, target_bytes, done: Vec::new() }
+    }
+
+    /// The open file, a new one if there is none.
+    ///
+    /// # Errors
+    /// A store that does not take it.
+    pub async fn open(&mut self) -> Result<&mut DataFileWriter, BatchError> {
+        let writer = match self.open.take() {
+            Some(writer) => writer,
+            None => {
+                self.runs = 0;
+                DataFileWriter::create(self.table, self.partition, &self.names.next()).await?
+            }
+        };
+        Ok(self.open.insert(writer))
+    }
+
+    /// Notes that the rows since the last call are in order, and ends the file if it is large enough.
+    ///
+    /// # Errors
+    /// A store that does not take the rest.
+    pub async fn end_run(&mut self) -> Result<(), BatchError> {
+        self.runs += 1;
+        if self.open.as_ref().is_some_and(|writer| writer.bytes_written() >= self.target_bytes) {
+            self.close().await?;
+        }
+        Ok(())
+    }
+
+    /// Ends the last file, and returns all.
+    ///
+    /// # Errors
+    /// A store that does not take the rest.
+    pub async fn finish(mut self) -> Result<Vec<DataFile>, BatchError> {
+        self.close().await?;
+        Ok(self.done)
+    }
+
+    async fn close(&mut self) -> Result<(), BatchError> {
+        if let Some(writer) = self.open.take() {
+            let footer = [("streamify.commit-id".to_owned(), self.names.commit_id.to_string())];
+            self.done.push(writer.close(&footer, self.runs == 1).await?);
+        }
+        Ok(())
+    }
+}
+
+/// Collects the rows of one day (or of an unpartitioned table) and writes them run by run.
+pub struct Output<'a> {
+    context: &'a Context,
+    table: &'a LoadedTable,
     sort_key: &'a [String],
     layout: Option<Layout>,
     waiting: Vec<RecordBatch>,
     waiting_bytes: usize,
     waiting_rows: usize,
-    open: Option<DataFileWriter>,
-    runs: usize,
-    target_bytes: u64,
-    files: Vec<DataFile>,
+    files: Files<'a>,
 }
 
 impl<'a> Output<'a> {
@@ -70,21 +129,15 @@ impl<'a> Output<'a> {
         names: &FileNames,
         sort_key: &'a [String],
     ) -> Self {
-        let target = table.metadata.properties().get("write.target-file-size-bytes");
         Self {
             context,
             table,
-            partition,
-            names: names.clone(),
             sort_key,
             layout: None,
             waiting: Vec::new(),
             waiting_bytes: 0,
             waiting_rows: 0,
-            open: None,
-            runs: 0,
-            target_bytes: target.and_then(|text| text.parse().ok()).unwrap_or(DEFAULT_FILE_BYTES),
-            files: Vec::new(),
+            files: Files::new(table, partition, names),
         }
     }
 
@@ -120,8 +173,7 @@ impl<'a> Output<'a> {
     /// As [`Output::add`].
     pub async fn finish(mut self) -> Result<Vec<DataFile>, BatchError> {
         self.flush().await?;
-        self.close().await?;
-        Ok(self.files)
+        self.files.finish().await
     }
 
     async fn flush(&mut self) -> Result<(), BatchError> {
@@ -132,30 +184,12 @@ impl<'a> Output<'a> {
         (self.waiting_bytes, self.waiting_rows) = (0, 0);
         let sorted = sorted(&waiting, self.sort_key)?;
         drop(waiting);
-        if self.open.is_none() {
-            let stem = self.names.next();
-            self.open = Some(DataFileWriter::create(self.table, self.partition, &stem).await?);
-            self.runs = 0;
+        let writer = self.files.open().await?;
+        for first in (0..sorted.num_rows()).step_by(GROUP_ROWS) {
+            let rows = GROUP_ROWS.min(sorted.num_rows() - first);
+            writer.write_row_group(&sorted.slice(first, rows)).await?;
         }
-        if let Some(writer) = &mut self.open {
-            for first in (0..sorted.num_rows()).step_by(GROUP_ROWS) {
-                let rows = GROUP_ROWS.min(sorted.num_rows() - first);
-                writer.write_row_group(&sorted.slice(first, rows)).await?;
-            }
-            self.runs += 1;
-            if writer.bytes_written() >= self.target_bytes {
-                self.close().await?;
-            }
-        }
-        Ok(())
-    }
-
-    async fn close(&mut self) -> Result<(), BatchError> {
-        if let Some(writer) = self.open.take() {
-            let footer = [("streamify.commit-id".to_owned(), self.names.commit_id.to_string())];
-            self.files.push(writer.close(&footer, self.runs == 1).await?);
-        }
-        Ok(())
+        self.files.end_run().await
     }
 }
 

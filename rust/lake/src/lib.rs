@@ -5,7 +5,8 @@
 //! * [`commit`] is the only code that changes a table's contents, steered by the state machine of [`protocol`].
 //! * [`care`] keeps tables small and readable: expiry, orphans, tags, settings.
 //! * [`read`] reads the rows of a table as it stands; [`scan`] its files one by one, and what is new since a former read.
-//! * [`storage`] reads and writes files, on S3 or on disk; [`files`] writes Parquet data files, [`schema`] maps columns.
+//! * [`storage`] reads and writes files, on S3 or on disk; [`files`] writes Parquet data files, [`schema`] maps columns;
+//!   [`stored`] moves rows from files to files without reading their values.
 
 pub mod care;
 pub mod catalog;
@@ -18,6 +19,7 @@ pub mod scan;
 pub mod schema;
 pub mod settings;
 pub mod storage;
+pub mod stored;
 
 pub use catalog::{Catalog, CatalogError, CommitFailure, LoadedTable};
 pub use files::{DataFileWriter, FileError, FilePartition};

@@ -31,7 +31,8 @@ pub(super) fn writer_properties(schema: &Schema) -> WriterProperties {
     builder.build()
 }
 
-fn pays_dictionary(name: &str, kind: &Type) -> bool {
+/// Whether the values of a column repeat.
+pub(crate) fn pays_dictionary(name: &str, kind: &Type) -> bool {
     let repeats = !matches!(
         kind,
         Type::Primitive(

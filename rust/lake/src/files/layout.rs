@@ -34,7 +34,7 @@ impl Layout {
     }
 
     /// Returns the Arrow schema of the files, whose fields carry the table's ids.
-    pub(super) fn arrow_schema(&self) -> ArrowSchemaRef {
+    pub(crate) fn arrow_schema(&self) -> ArrowSchemaRef {
         self.arrow.clone()
     }
 

@@ -118,8 +118,7 @@ fn bounds(kind: &PrimitiveType, statistics: &Statistics) -> Option<(Datum, Datum
         (PrimitiveType::String, Statistics::ByteArray(stats)) => {
             let lower = std::str::from_utf8(stats.min_opt()?.data()).ok()?;
             let upper = std::str::from_utf8(stats.max_opt()?.data()).ok()?;
-            let lower: String = lower.chars().take(MAX_BOUND_CHARS).collect();
-            Some((Datum::string(lower), Datum::string(raised(upper)?)))
+            Some((Datum::string(cut(lower)), Datum::string(raised(upper)?)))
         }
         _ => None,
     }
@@ -129,8 +128,13 @@ fn both<T>(lower: &T, upper: &T, datum: impl Fn(&T) -> Datum) -> Option<(Datum, 
     Some((datum(lower), datum(upper)))
 }
 
+/// Cuts text to the bound's length: a lower bound.
+pub(crate) fn cut(text: &str) -> &str {
+    text.char_indices().nth(MAX_BOUND_CHARS).map_or(text, |(end, _)| &text[..end])
+}
+
 /// Cuts text to the bound's length and raises it, so that it is not below the whole; `None` if there is no such text.
-fn raised(text: &str) -> Option<String> {
+pub(crate) fn raised(text: &str) -> Option<String> {
     if text.chars().nth(MAX_BOUND_CHARS).is_none() {
         return Some(text.to_owned());
     }
@@ -174,6 +178,11 @@ impl NanCounts {
         for (id, nans) in other.0 {
             *self.0.entry(id).or_default() += nans;
         }
+    }
+
+    /// Counts by field id.
+    pub(super) fn from_iter(counts: impl IntoIterator<Item = (i32, u64)>) -> Self {
+        Self(counts.into_iter().collect())
     }
 
     pub(super) fn into_map(self) -> HashMap<i32, u64> {

@@ -4,25 +4,28 @@
 //! memory is bounded by one row group and the parts under way, whatever the file's size. Columns are matched to the
 //! table's fields by name; the file carries the table's field ids. Encoding runs on the blocking pool.
 
+mod encoder;
 mod encoding;
 mod layout;
-mod metrics;
+pub(crate) mod metrics;
 mod partition;
 
-use std::mem;
+use std::sync::Arc;
 
 use arrow::record_batch::RecordBatch;
 use bytes::Bytes;
 use iceberg::io::FileWrite;
 use iceberg::spec::{DataContentType, DataFile, DataFileBuilder, DataFileFormat, Struct};
-use parquet::arrow::arrow_writer::{ArrowWriter, ArrowWriterOptions};
 use parquet::errors::ParquetError;
 use parquet::file::metadata::{KeyValue, ParquetMetaData};
 
+pub(crate) use self::encoding::pays_dictionary;
+use self::encoder::Encoder;
 pub use self::layout::Layout;
 pub use self::partition::{FilePartition, check_partitioning};
 use crate::catalog::LoadedTable;
 use crate::storage::PART_SIZE;
+use crate::stored::StoredRows;
 
 /// Why a data file could not be written.
 #[derive(Debug, thiserror::Error)]
@@ -121,8 +124,6 @@ impl FileError {
     }
 }
 
-type Encoder = ArrowWriter<Vec<u8>>;
-
 /// Writes one data file of one partition.
 ///
 /// # Cancel safety
@@ -163,7 +164,7 @@ impl DataFileWriter {
         let path = format!("{}/{stem}.parquet", placed.folder);
         let metadata = &table.metadata;
         let layout = Layout::new(&table.name, metadata.current_schema())?;
-        let encoder = new_encoder(&layout)
+        let encoder = Encoder::new(&layout)
             .map_err(|source| FileError::EncodingFailed { path: path.clone(), source })?;
         let store_failed = |source| FileError::StoreFailed { path: path.clone(), source };
         let output =
@@ -221,17 +222,42 @@ impl DataFileWriter {
             return Ok(());
         }
         let (layout, path, rows) = (self.layout.clone(), self.path.clone(), batch.clone());
-        let (encoder, bytes, nan_counts) = self
-            .encode(encoder, move |encoder| {
-                let arranged = layout.arrange(&rows)?;
-                let written = encoder.write(&arranged).and_then(|()| encoder.flush());
-                written.map_err(|source| FileError::EncodingFailed { path, source })?;
-                Ok(metrics::NanCounts::of(layout.schema(), &arranged))
-            })
-            .await?;
+        let work = move |encoder: &mut Encoder| {
+            let arranged = layout.arrange(&rows)?;
+            let written = encoder.write_batch(&layout, &arranged);
+            written.map_err(|source| FileError::EncodingFailed { path, source })
+        };
+        self.row_group(encoder, batch.num_rows(), work).await
+    }
+
+    /// Appends rows in this order as one row group; no rows, no row group. They must be of this table's layout.
+    ///
+    /// # Errors
+    /// Any [`FileError`]; after one the writer can only be dropped.
+    pub async fn write_stored(&mut self, rows: Arc<StoredRows>, order: Vec<u32>) -> Result<(), FileError> {
+        let Some(encoder) = self.encoder.take() else {
+            return Err(self.not_writable("an earlier write failed or was cancelled"));
+        };
+        if order.is_empty() {
+            self.encoder = Some(encoder);
+            return Ok(());
+        }
+        let (path, num_rows) = (self.path.clone(), order.len());
+        let work = move |encoder: &mut Encoder| {
+            let written = encoder.write_stored(&rows, &order);
+            written.map_err(|source| FileError::EncodingFailed { path, source })
+        };
+        self.row_group(encoder, num_rows, work).await
+    }
+
+    async fn row_group<F>(&mut self, encoder: Encoder, num_rows: usize, work: F) -> Result<(), FileError>
+    where
+        F: FnOnce(&mut Encoder) -> Result<metrics::NanCounts, FileError> + Send + 'static,
+    {
+        let (encoder, bytes, nan_counts) = self.encode(encoder, work).await?;
         self.nan_counts.add(nan_counts);
         self.send(bytes).await?;
-        self.num_rows += batch.num_rows() as u64;
+        self.num_rows += num_rows as u64;
         self.encoder = Some(encoder);
         Ok(())
     }
@@ -255,8 +281,7 @@ impl DataFileWriter {
         let path = self.path.clone();
         let (_, bytes, parquet) = self
             .encode(encoder, move |encoder| {
-                entries.into_iter().for_each(|entry| encoder.append_key_value_metadata(entry));
-                encoder.finish().map_err(|source| FileError::EncodingFailed { path, source })
+                encoder.finish(entries).map_err(|source| FileError::EncodingFailed { path, source })
             })
             .await?;
         self.send(bytes).await?;
@@ -282,9 +307,8 @@ impl DataFileWriter {
         let path = self.path.clone();
         let job = tokio::task::spawn_blocking(move || {
             let value = work(&mut encoder)?;
-            encoder.sync().map_err(|error| FileError::EncodingFailed { path, source: error.into() })?;
-            let bytes = mem::take(encoder.inner_mut());
-            Ok((encoder, Bytes::from(bytes), value))
+            let bytes = encoder.take_bytes().map_err(|source| FileError::EncodingFailed { path, source })?;
+            Ok((encoder, bytes, value))
         });
         job.await.unwrap_or_else(|error| Err(self.not_writable(&error.to_string())))
     }
@@ -329,12 +353,4 @@ impl DataFileWriter {
     fn not_writable(&self, problem: &str) -> FileError {
         FileError::NotWritable { path: self.path.clone(), problem: problem.to_owned() }
     }
-}
-
-fn new_encoder(layout: &Layout) -> Result<Encoder, ParquetError> {
-    // Readers take the types from the Parquet schema; a second description in Arrow's terms would only cost bytes.
-    let options = ArrowWriterOptions::new()
-        .with_properties(encoding::writer_properties(layout.schema()))
-        .with_skip_arrow_metadata(true);
-    ArrowWriter::try_new_with_options(Vec::new(), layout.arrow_schema(), options)
 }

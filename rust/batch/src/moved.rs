@@ -1,0 +1,86 @@
+//! Moves the rows of one day from files to files as they are stored: `Output` for rows whose values nobody looks at.
+//!
+//! Runs, row groups and files are those of [`crate::output`]. A run takes twice the bytes of one that is read as values:
+//! it is not copied to be put in order.
+
+use std::sync::Arc;
+
+use iceberg::spec::DataFile;
+use streamify_lake::FilePartition;
+use streamify_lake::catalog::LoadedTable;
+use streamify_lake::scan::LiveFile;
+use streamify_lake::stored::{StoredFile, StoredLayout, StoredRows};
+
+use crate::context::Context;
+use crate::error::BatchError;
+use crate::output::{FileNames, Files, GROUP_ROWS, RUN_ROWS};
+
+/// The files of one day in the making.
+pub struct Moved<'a> {
+    context: &'a Context,
+    table: &'a LoadedTable,
+    layout: StoredLayout,
+    sort_key: &'a [String],
+    rows: StoredRows,
+    files: Files<'a>,
+}
+
+impl<'a> Moved<'a> {
+    /// Begins a day's files; `None` if the table has columns that must be read as values.
+    ///
+    /// # Errors
+    /// A schema that cannot be written.
+    pub fn new(
+        context: &'a Context,
+        table: &'a LoadedTable,
+        partition: FilePartition,
+        names: &FileNames,
+        sort_key: &'a [String],
+    ) -> Result<Option<Self>, BatchError> {
+        let Some(layout) = StoredLayout::of(table)? else { return Ok(None) };
+        let (rows, files) = (StoredRows::new(&layout), Files::new(table, partition, names));
+        Ok(Some(Self { context, table, layout, sort_key, rows, files }))
+    }
+
+    /// Adds a file's rows; `false` if they must be read as values, and with them the whole day.
+    ///
+    /// # Errors
+    /// A file that cannot be read, a store that does not take the rows, [`BatchError::Cancelled`].
+    pub async fn add(&mut self, live: &LiveFile) -> Result<bool, BatchError> {
+        let Some(file) = StoredFile::open(self.table, &self.layout, &live.file).await? else {
+            return Ok(false);
+        };
+        for number in 0..file.num_row_groups() {
+            self.context.check()?;
+            let rows = std::mem::replace(&mut self.rows, StoredRows::new(&self.layout));
+            self.rows = file.read(number, rows).await?;
+            if self.rows.memory() >= 2 * self.context.run_bytes() || self.rows.num_rows() >= RUN_ROWS {
+                self.flush().await?;
+            }
+        }
+        Ok(true)
+    }
+
+    /// Writes what waits, closes the last file, and returns all files of the day.
+    ///
+    /// # Errors
+    /// As [`Moved::add`].
+    pub async fn finish(mut self) -> Result<Vec<DataFile>, BatchError> {
+        self.flush().await?;
+        self.files.finish().await
+    }
+
+    async fn flush(&mut self) -> Result<(), BatchError> {
+        if self.rows.num_rows() == 0 {
+            return Ok(());
+        }
+        let rows = Arc::new(std::mem::replace(&mut self.rows, StoredRows::new(&self.layout)));
+        let order = rows.order(self.sort_key)?;
+        let writer = self.files.open().await?;
+        for some in order.chunks(GROUP_ROWS) {
+            self.context.check()?;
+            writer.write_stored(Arc::clone(&rows), some.to_vec()).await?;
+        }
+        self.files.end_run().await
+    }
+}

@@ -1,0 +1,135 @@
+//! One column of rows as they are stored.
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, BinaryArray, Int32Array, Int64Array};
+
+use super::dictionary::Dictionary;
+use super::{Field, Kind};
+
+/// The code of a null; that of a value is its number in the dictionary and one more.
+pub(super) const NULL: u32 = 0;
+
+/// Values of a column, row by row.
+#[derive(Clone, Debug)]
+pub(super) struct Column {
+    pub(super) values: Values,
+    /// Whether some row is null.
+    pub(super) has_nulls: bool,
+}
+
+/// Values, with something in the place of nulls.
+#[derive(Clone, Debug)]
+pub(super) enum Values {
+    /// Values that repeat.
+    Coded { codes: Vec<u32>, dictionary: Dictionary },
+    /// Whole numbers of 64 bits that hardly repeat.
+    Numbers { values: Vec<[u8; 8]>, nulls: Nulls },
+    /// Text or bytes that hardly repeat.
+    Bytes { values: Vec<u8>, ends: Vec<usize>, nulls: Nulls },
+}
+
+/// Which rows are null. Rows beyond the last null are not in it.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Nulls(Vec<bool>);
+
+impl Nulls {
+    fn add(&mut self, num_rows: usize, num_nulls: usize) {
+        self.0.resize(num_rows, false);
+        self.0.resize(num_rows + num_nulls, true);
+    }
+
+    pub(super) fn has(&self, row: usize) -> bool {
+        self.0.get(row).copied().unwrap_or(false)
+    }
+}
+
+impl Column {
+    pub(super) fn new(field: &Field) -> Self {
+        let values = match field.kind {
+            _ if field.is_coded => Values::Coded { codes: Vec::new(), dictionary: Dictionary::default() },
+            Kind::Text | Kind::Binary => {
+                Values::Bytes { values: Vec::new(), ends: Vec::new(), nulls: Nulls::default() }
+            }
+            _ => Values::Numbers { values: Vec::new(), nulls: Nulls::default() },
+        };
+        Self { values, has_nulls: false }
+    }
+
+    pub(super) fn num_rows(&self) -> usize {
+        match &self.values {
+            Values::Coded { codes, .. } => codes.len(),
+            Values::Numbers { values, .. } => values.len(),
+            Values::Bytes { ends, .. } => ends.len(),
+        }
+    }
+
+    /// Memory in bytes.
+    pub(super) fn memory(&self) -> usize {
+        match &self.values {
+            Values::Coded { codes, dictionary } => codes.capacity() * size_of::<u32>() + dictionary.memory(),
+            Values::Numbers { values, nulls } => values.capacity() * 8 + nulls.0.capacity(),
+            Values::Bytes { values, ends, nulls } => {
+                values.capacity() + ends.capacity() * size_of::<usize>() + nulls.0.capacity()
+            }
+        }
+    }
+
+    /// Appends a row with a value: little-endian bytes of its type, or the text itself.
+    #[inline]
+    pub(super) fn push(&mut self, value: &[u8]) {
+        match &mut self.values {
+            Values::Coded { codes, dictionary } => codes.push(dictionary.number_of(value) + 1),
+            Values::Numbers { values, .. } => values.push(value.first_chunk().copied().unwrap_or_default()),
+            Values::Bytes { values, ends, .. } => {
+                values.extend_from_slice(value);
+                ends.push(values.len());
+            }
+        }
+    }
+
+    /// Appends rows that are null.
+    pub(super) fn push_nulls(&mut self, count: usize) {
+        let num_rows = self.num_rows();
+        self.has_nulls |= count > 0;
+        match &mut self.values {
+            Values::Coded { codes, .. } => codes.resize(num_rows + count, NULL),
+            Values::Numbers { values, nulls } => {
+                values.resize(num_rows + count, [0; 8]);
+                nulls.add(num_rows, count);
+            }
+            Values::Bytes { values, ends, nulls } => {
+                ends.resize(num_rows + count, values.len());
+                nulls.add(num_rows, count);
+            }
+        }
+    }
+
+    /// Numbers or bytes that order as the values do, for `streamify_core::order_of`.
+    pub(super) fn sort_key(&self, kind: Kind) -> ArrayRef {
+        match &self.values {
+            Values::Coded { codes, dictionary } => {
+                let ranks = dictionary.ranks(kind);
+                let rank = |code: &u32| code.checked_sub(1).map(|number| ranks[number as usize] as i32);
+                Arc::new(codes.iter().map(rank).collect::<Int32Array>())
+            }
+            Values::Numbers { values, nulls } => {
+                let value = |(row, value): (usize, &[u8; 8])| {
+                    (!nulls.has(row)).then(|| i64::from_le_bytes(*value))
+                };
+                Arc::new(values.iter().enumerate().map(value).collect::<Int64Array>())
+            }
+            Values::Bytes { values, ends, nulls } => {
+                let value = |row: usize| (!nulls.has(row)).then(|| bytes_of(values, ends, row));
+                Arc::new((0..ends.len()).map(value).collect::<BinaryArray>())
+            }
+        }
+    }
+}
+
+/// The bytes of one row.
+#[inline]
+pub(super) fn bytes_of<'a>(values: &'a [u8], ends: &[usize], row: usize) -> &'a [u8] {
+    let begin = row.checked_sub(1).map_or(0, |before| ends[before]);
+    &values[begin..ends[row]]
+}

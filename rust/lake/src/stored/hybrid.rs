@@ -1,0 +1,243 @@
+//! Parquet's hybrid of run lengths and packed bits, in which levels and dictionary indices are stored.
+//!
+//! A run is a varint header and its values: `count << 1` and one value in whole bytes, or `groups << 1 | 1` and groups of
+//! eight values of `width` bits, lowest bits first
+//! (<https://parquet.apache.org/docs/file-format/data-pages/encodings/#RLE>).
+
+use parquet::errors::ParquetError;
+
+/// The widest value in bits.
+pub(super) const MAX_WIDTH: u32 = 32;
+/// Values of one group of packed bits.
+const GROUP: usize = 8;
+/// Values that are unpacked at once.
+const UNPACKED: usize = 512;
+
+/// Values as they are stored.
+#[derive(Debug)]
+pub(super) enum Run<'a> {
+    /// One value, so many times.
+    Repeated(u32, usize),
+    /// Values one by one.
+    Values(&'a [u32]),
+}
+
+fn damaged(problem: &str) -> ParquetError {
+    ParquetError::General(format!("run lengths and packed bits: {problem}"))
+}
+
+/// Hands over `count` values of `width` bits, run by run.
+///
+/// # Errors
+/// Bytes that end early or make no sense; those of `take`.
+pub(super) fn decode(
+    mut bytes: &[u8],
+    width: u32,
+    count: usize,
+    mut take: impl FnMut(Run<'_>) -> Result<(), ParquetError>,
+) -> Result<(), ParquetError> {
+    if width > MAX_WIDTH {
+        return Err(damaged("values of more than 32 bits"));
+    }
+    let mut left = count;
+    while left > 0 {
+        let header = varint(&mut bytes)?;
+        let length = usize::try_from(header >> 1).map_err(|_| damaged("a run is too long"))?;
+        if length == 0 {
+            return Err(damaged("a run without values"));
+        }
+        if header & 1 == 0 {
+            let num_bytes = width.div_ceil(8) as usize;
+            let stored = bytes.split_off(..num_bytes).ok_or_else(|| damaged("the last run is cut off"))?;
+            let mut value = [0; 4];
+            value[..num_bytes].copy_from_slice(stored);
+            let taken = length.min(left);
+            take(Run::Repeated(u32::from_le_bytes(value), taken))?;
+            left -= taken;
+        } else {
+            let taken = length.saturating_mul(GROUP).min(left);
+            // Some writers leave out the bytes of values beyond the last.
+            let num_bytes = length.saturating_mul(width as usize).min(bytes.len());
+            let packed = bytes.split_off(..num_bytes).unwrap_or_default();
+            if packed.len() < (taken * width as usize).div_ceil(8) {
+                return Err(damaged("the last run is cut off"));
+            }
+            unpack(packed, width, taken, &mut take)?;
+            left -= taken;
+        }
+    }
+    Ok(())
+}
+
+fn varint(bytes: &mut &[u8]) -> Result<u64, ParquetError> {
+    let mut value = 0;
+    for shift in (0..63).step_by(7) {
+        let byte = *bytes.split_off_first().ok_or_else(|| damaged("bytes end before the values"))?;
+        value |= u64::from(byte & 0x7f) << shift;
+        if byte & 0x80 == 0 {
+            return Ok(value);
+        }
+    }
+    Err(damaged("a run is too long"))
+}
+
+fn unpack(
+    packed: &[u8],
+    width: u32,
+    count: usize,
+    take: &mut impl FnMut(Run<'_>) -> Result<(), ParquetError>,
+) -> Result<(), ParquetError> {
+    let mask = (1_u64 << width) - 1;
+    let mut values = [0_u32; UNPACKED];
+    for first in (0..count).step_by(UNPACKED) {
+        let some = UNPACKED.min(count - first);
+        // UNPACKED is a multiple of eight, so the first value begins at a byte.
+        let begin = first * width as usize / 8;
+        for (number, value) in values[..some].iter_mut().enumerate() {
+            let bit = number * width as usize;
+            *value = (word(packed, begin + bit / 8) >> (bit % 8) & mask) as u32;
+        }
+        take(Run::Values(&values[..some]))?;
+    }
+    Ok(())
+}
+
+/// Eight bytes from `at` on, those beyond the end as zeros.
+#[inline]
+fn word(bytes: &[u8], at: usize) -> u64 {
+    match bytes.get(at..at + 8).and_then(|eight| eight.first_chunk::<8>()) {
+        Some(eight) => u64::from_le_bytes(*eight),
+        None => {
+            let mut eight = [0; 8];
+            let rest = bytes.get(at..).unwrap_or_default();
+            eight[..rest.len()].copy_from_slice(rest);
+            u64::from_le_bytes(eight)
+        }
+    }
+}
+
+/// Returns the bits that the largest value takes; 0 for zero.
+pub(super) fn width_of(largest: u32) -> u32 {
+    u32::BITS - largest.leading_zeros()
+}
+
+/// Appends the values, each below `2^width`.
+pub(super) fn encode(values: &[u32], width: u32, out: &mut Vec<u8>) {
+    let mut packed_from = 0;
+    let mut at = 0;
+    while at < values.len() {
+        let value = values[at];
+        let repeats = values[at..].iter().take_while(|other| **other == value).count();
+        // Packed values come in groups of eight: the run gives up what the last group lacks.
+        let given = (at - packed_from).next_multiple_of(GROUP) - (at - packed_from);
+        if repeats >= given + GROUP {
+            pack(&values[packed_from..at + given], width, out);
+            put_varint(((repeats - given) as u64) << 1, out);
+            out.extend_from_slice(&value.to_le_bytes()[..width.div_ceil(8) as usize]);
+            packed_from = at + repeats;
+        }
+        at += repeats;
+    }
+    pack(&values[packed_from..], width, out);
+}
+
+fn put_varint(mut value: u64, out: &mut Vec<u8>) {
+    while value >= 0x80 {
+        out.push(value as u8 | 0x80);
+        value >>= 7;
+    }
+    out.push(value as u8);
+}
+
+/// Appends one run of packed values; none, no run. The last group is filled up with zeros.
+fn pack(values: &[u32], width: u32, out: &mut Vec<u8>) {
+    if values.is_empty() {
+        return;
+    }
+    let groups = values.len().div_ceil(GROUP);
+    put_varint((groups as u64) << 1 | 1, out);
+    let end = out.len() + groups * width as usize;
+    let (mut waiting, mut num_bits) = (0_u64, 0);
+    for value in values {
+        waiting |= u64::from(*value) << num_bits;
+        num_bits += width;
+        if num_bits >= 32 {
+            out.extend_from_slice(&(waiting as u32).to_le_bytes());
+            waiting >>= 32;
+            num_bits -= 32;
+        }
+    }
+    out.extend_from_slice(&waiting.to_le_bytes()[..num_bits.div_ceil(8) as usize]);
+    out.resize(end, 0);
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn decoded(bytes: &[u8], width: u32, count: usize) -> Result<Vec<u32>, ParquetError> {
+        let mut values = Vec::new();
+        decode(bytes, width, count, |run| {
+            match run {
+                Run::Repeated(value, times) => values.extend(std::iter::repeat_n(value, times)),
+                Run::Values(some) => values.extend_from_slice(some),
+            }
+            Ok(())
+        })?;
+        Ok(values)
+    }
+
+    /// Runs of any length of values of some width.
+    fn values() -> impl Strategy<Value = (u32, Vec<u32>)> {
+        (0..=MAX_WIDTH).prop_flat_map(|width| {
+            let most = ((1_u64 << width) - 1) as u32;
+            let run = (0..=most, prop_oneof![Just(1_usize), 1..12_usize, 1..1500_usize]);
+            let runs = prop::collection::vec(run, 0..40).prop_map(|runs| {
+                runs.into_iter().flat_map(|(value, times)| std::iter::repeat_n(value, times)).collect()
+            });
+            (Just(width), runs)
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_encoded_is_decoded((width, values) in values()) {
+            let mut bytes = Vec::new();
+            encode(&values, width, &mut bytes);
+            prop_assert_eq!(decoded(&bytes, width, values.len()).unwrap(), values);
+        }
+
+        #[test]
+        fn bytes_that_are_cut_off_are_an_error((width, values) in values(), part in 0.0..1.0) {
+            let mut bytes = Vec::new();
+            encode(&values, width, &mut bytes);
+            prop_assume!(!bytes.is_empty());
+            let kept = &bytes[..(bytes.len() as f64 * part) as usize];
+            // Zeros that fill up the last group may be missing, and nothing else.
+            match decoded(kept, width, values.len()) {
+                Ok(found) => prop_assert_eq!(found, values),
+                Err(error) => prop_assert!(error.to_string().contains("packed bits")),
+            }
+        }
+
+        #[test]
+        fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..64), width in 0..40_u32) {
+            if let Ok(values) = decoded(&bytes, width, 100) {
+                prop_assert_eq!(values.len(), 100);
+            }
+        }
+    }
+
+    #[test]
+    fn the_format_is_that_of_the_specification() {
+        let mut bytes = Vec::new();
+        // The example of the specification: 0 to 7 in three bits each.
+        encode(&[0, 1, 2, 3, 4, 5, 6, 7], 3, &mut bytes);
+        assert_eq!(bytes, [0b11, 0b1000_1000, 0b1100_0110, 0b1111_1010]);
+        bytes.clear();
+        encode(&[300; 100], 9, &mut bytes);
+        assert_eq!(bytes, [200, 1, 44, 1]);
+    }
+}

@@ -1,0 +1,260 @@
+//! From the pages of a column chunk to a [`Column`].
+
+use parquet::basic::Encoding;
+use parquet::column::page::{Page, PageReader};
+use parquet::errors::ParquetError;
+
+use super::column::{Column, Values};
+use super::hybrid::{self, Run};
+use super::{Field, Kind};
+
+fn damaged(problem: &str) -> ParquetError {
+    ParquetError::General(problem.to_owned())
+}
+
+/// The values of a dictionary page.
+enum Known {
+    /// Codes in the column's own dictionary.
+    Codes(Vec<u32>),
+    /// Bytes: the column has no dictionary, but this file had one for it.
+    Values(Vec<Vec<u8>>),
+}
+
+/// The parts of a data page.
+struct Parts<'a> {
+    num_rows: usize,
+    /// Runs of rows that have a value, or have none.
+    presence: Vec<(bool, usize)>,
+    encoding: Encoding,
+    values: &'a [u8],
+}
+
+/// Appends the rows of a chunk. `is_optional`: the file has definition levels for it.
+///
+/// # Errors
+/// Pages that are damaged, or encoded as [`super::StoredFile::open`] does not take them.
+pub(super) fn append(
+    column: &mut Column,
+    field: &Field,
+    is_optional: bool,
+    pages: &mut dyn PageReader,
+) -> Result<(), ParquetError> {
+    let mut known = Known::Codes(Vec::new());
+    while let Some(page) = pages.get_next_page()? {
+        if let Page::DictionaryPage { buf, num_values, .. } = &page {
+            known = dictionary(column, field.kind, buf, *num_values as usize)?;
+            continue;
+        }
+        let parts = parts(&page, is_optional)?;
+        match parts.encoding {
+            Encoding::RLE_DICTIONARY | Encoding::PLAIN_DICTIONARY => add_known(column, &known, &parts)?,
+            Encoding::PLAIN => add_plain(column, field.kind, &parts)?,
+            Encoding::RLE if field.kind == Kind::Bool => add_bits(column, &parts)?,
+            other => return Err(damaged(&format!("values in an encoding that was not announced: {other}"))),
+        }
+    }
+    Ok(())
+}
+
+fn dictionary(
+    column: &mut Column,
+    kind: Kind,
+    bytes: &[u8],
+    num_values: usize,
+) -> Result<Known, ParquetError> {
+    let mut left = bytes;
+    let values = (0..num_values).map(|_| next_plain(kind, &mut left));
+    match &mut column.values {
+        Values::Coded { dictionary, .. } => {
+            let codes = values.map(|value| value.map(|value| dictionary.number_of(value) + 1));
+            Ok(Known::Codes(codes.collect::<Result<_, _>>()?))
+        }
+        _ => Ok(Known::Values(values.map(|value| value.map(<[u8]>::to_vec)).collect::<Result<_, _>>()?)),
+    }
+}
+
+fn parts(page: &Page, is_optional: bool) -> Result<Parts<'_>, ParquetError> {
+    let cut_off = || damaged("a page is cut off");
+    let (num_rows, encoding, levels, values) = match page {
+        Page::DataPage { buf, num_values, encoding, .. } => {
+            let mut values: &[u8] = buf;
+            let mut levels: &[u8] = &[];
+            if is_optional {
+                let length = values.split_off(..4).and_then(|bytes| bytes.first_chunk()).ok_or_else(cut_off)?;
+                levels = values.split_off(..u32::from_le_bytes(*length) as usize).ok_or_else(cut_off)?;
+            }
+            (*num_values as usize, *encoding, levels, values)
+        }
+        Page::DataPageV2 {
+            buf, num_values, encoding, def_levels_byte_len, rep_levels_byte_len, ..
+        } => {
+            let mut values: &[u8] = buf;
+            values.split_off(..*rep_levels_byte_len as usize).ok_or_else(cut_off)?;
+            let levels = values.split_off(..*def_levels_byte_len as usize).ok_or_else(cut_off)?;
+            (*num_values as usize, *encoding, levels, values)
+        }
+        Page::DictionaryPage { .. } => return Err(damaged("a dictionary where rows should be")),
+    };
+    let presence = if is_optional { presence(levels, num_rows)? } else { vec![(true, num_rows)] };
+    Ok(Parts { num_rows, presence, encoding, values })
+}
+
+fn presence(levels: &[u8], num_rows: usize) -> Result<Vec<(bool, usize)>, ParquetError> {
+    let mut runs: Vec<(bool, usize)> = Vec::new();
+    let mut add = |is_present, count| match runs.last_mut() {
+        Some(last) if last.0 == is_present => last.1 += count,
+        _ => runs.push((is_present, count)),
+    };
+    hybrid::decode(levels, 1, num_rows, |run| {
+        match run {
+            Run::Repeated(level, count) => add(level != 0, count),
+            Run::Values(levels) => levels.iter().for_each(|level| add(*level != 0, 1)),
+        }
+        Ok(())
+    })?;
+    Ok(runs)
+}
+
+impl Parts<'_> {
+    fn num_values(&self) -> usize {
+        self.presence.iter().filter(|run| run.0).map(|run| run.1).sum()
+    }
+
+    /// Hands over the values' places run by run, and appends nulls between them.
+    fn place(
+        &self,
+        column: &mut Column,
+        mut add: impl FnMut(&mut Column, usize) -> Result<(), ParquetError>,
+    ) -> Result<(), ParquetError> {
+        for (is_present, count) in &self.presence {
+            if *is_present { add(column, *count)? } else { column.push_nulls(*count) }
+        }
+        Ok(())
+    }
+}
+
+/// Values that are in the dictionary.
+fn add_known(column: &mut Column, known: &Known, parts: &Parts<'_>) -> Result<(), ParquetError> {
+    let num_values = parts.num_values();
+    let unknown = || damaged("a value that is not in the dictionary");
+    let (width, bytes) = match parts.values.split_first() {
+        Some((width, bytes)) => (u32::from(*width), bytes),
+        None if num_values == 0 => (0, parts.values),
+        None => return Err(damaged("a page without values")),
+    };
+    match (known, &mut column.values) {
+        (Known::Codes(known), Values::Coded { codes, .. }) if num_values == parts.num_rows => {
+            add_codes(codes, known, width, bytes, num_values)
+        }
+        (Known::Codes(known), _) => {
+            let mut found = Vec::with_capacity(num_values);
+            add_codes(&mut found, known, width, bytes, num_values)?;
+            let mut found = found.as_slice();
+            parts.place(column, |column, count| {
+                if let (Values::Coded { codes, .. }, Some(some)) = (&mut column.values, found.split_off(..count)) {
+                    codes.extend_from_slice(some);
+                }
+                Ok(())
+            })
+        }
+        (Known::Values(known), _) => {
+            let mut places = Vec::with_capacity(num_values);
+            let identity: Vec<u32> = (0..known.len() as u32).collect();
+            add_codes(&mut places, &identity, width, bytes, num_values)?;
+            let mut places = places.into_iter();
+            parts.place(column, |column, count| {
+                for place in places.by_ref().take(count) {
+                    column.push(known.get(place as usize).ok_or_else(unknown)?);
+                }
+                Ok(())
+            })
+        }
+    }
+}
+
+fn add_codes(
+    codes: &mut Vec<u32>,
+    known: &[u32],
+    width: u32,
+    bytes: &[u8],
+    count: usize,
+) -> Result<(), ParquetError> {
+    let unknown = || damaged("a value that is not in the dictionary");
+    codes.reserve(count);
+    hybrid::decode(bytes, width, count, |run| {
+        match run {
+            Run::Repeated(place, times) => {
+                let code = *known.get(place as usize).ok_or_else(unknown)?;
+                codes.extend(std::iter::repeat_n(code, times));
+            }
+            Run::Values(places) => {
+                let most = places.iter().copied().max().unwrap_or_default() as usize;
+                let known = known.get(..=most).ok_or_else(unknown)?;
+                codes.extend(places.iter().map(|place| known[*place as usize]));
+            }
+        }
+        Ok(())
+    })
+}
+
+/// Values that stand there themselves.
+fn add_plain(column: &mut Column, kind: Kind, parts: &Parts<'_>) -> Result<(), ParquetError> {
+    let mut left = parts.values;
+    if kind == Kind::Bool {
+        let bits = (0..).map(|number| left.get(number / 8).map(|byte| byte >> (number % 8) & 1));
+        return add_each(column, parts, bits);
+    }
+    parts.place(column, |column, count| {
+        if let (Values::Numbers { values, .. }, Some(num_bytes)) = (&mut column.values, count.checked_mul(8)) {
+            let bytes = left.split_off(..num_bytes).ok_or_else(|| damaged("a page is cut off"))?;
+            values.extend_from_slice(bytes.as_chunks().0);
+            return Ok(());
+        }
+        for _ in 0..count {
+            column.push(next_plain(kind, &mut left)?);
+        }
+        Ok(())
+    })
+}
+
+/// Truths as runs, which newer files have.
+fn add_bits(column: &mut Column, parts: &Parts<'_>) -> Result<(), ParquetError> {
+    // The length of the runs stands before them.
+    let runs = parts.values.get(4..).unwrap_or_default();
+    let mut bits = Vec::new();
+    hybrid::decode(runs, 1, parts.num_values(), |run| {
+        match run {
+            Run::Repeated(bit, times) => bits.extend(std::iter::repeat_n(bit as u8, times)),
+            Run::Values(some) => bits.extend(some.iter().map(|bit| *bit as u8)),
+        }
+        Ok(())
+    })?;
+    add_each(column, parts, bits.into_iter().map(Some))
+}
+
+fn add_each(
+    column: &mut Column,
+    parts: &Parts<'_>,
+    mut bits: impl Iterator<Item = Option<u8>>,
+) -> Result<(), ParquetError> {
+    parts.place(column, |column, count| {
+        for _ in 0..count {
+            column.push(&[bits.next().flatten().ok_or_else(|| damaged("a page is cut off"))?]);
+        }
+        Ok(())
+    })
+}
+
+/// The next value in PLAIN encoding, of any kind but truths.
+#[inline]
+fn next_plain<'a>(kind: Kind, bytes: &mut &'a [u8]) -> Result<&'a [u8], ParquetError> {
+    let cut_off = || damaged("values are cut off");
+    let num_bytes = match kind.width() {
+        Some(width) => width,
+        None => {
+            let length = bytes.split_off(..4).and_then(|bytes| bytes.first_chunk()).ok_or_else(cut_off)?;
+            u32::from_le_bytes(*length) as usize
+        }
+    };
+    bytes.split_off(..num_bytes).ok_or_else(cut_off)
+}
