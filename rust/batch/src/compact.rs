@@ -194,7 +194,9 @@ async fn move_rows(
     group: &[LiveFile],
 ) -> Result<Option<Vec<DataFile>>, BatchError> {
     let sort_key = sort_columns(table);
-    let Some(mut moved) = Moved::new(context, table, partition, names, &sort_key)? else { return Ok(None) };
+    let num_rows = group.iter().map(|live| live.file.record_count()).sum();
+    let moved = Moved::new(context, table, partition, names, &sort_key, num_rows)?;
+    let Some(mut moved) = moved else { return Ok(None) };
     for live in group {
         if !moved.add(live).await? {
             return Ok(None);

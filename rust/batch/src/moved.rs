@@ -21,12 +21,14 @@ pub struct Moved<'a> {
     table: &'a LoadedTable,
     layout: StoredLayout,
     sort_key: &'a [String],
+    /// Rows of a run at most; all there are, if they are fewer.
+    run_rows: usize,
     rows: StoredRows,
     files: Files<'a>,
 }
 
 impl<'a> Moved<'a> {
-    /// Begins a day's files; `None` if the table has columns that must be read as values.
+    /// Begins the files of a day of so many rows; `None` if the table has columns that must be read as values.
     ///
     /// # Errors
     /// A schema that cannot be written.
@@ -36,10 +38,13 @@ impl<'a> Moved<'a> {
         partition: FilePartition,
         names: &FileNames,
         sort_key: &'a [String],
+        num_rows: u64,
     ) -> Result<Option<Self>, BatchError> {
         let Some(layout) = StoredLayout::of(table)? else { return Ok(None) };
-        let (rows, files) = (StoredRows::new(&layout), Files::new(table, partition, names));
-        Ok(Some(Self { context, table, layout, sort_key, rows, files }))
+        let run_rows = usize::try_from(num_rows).unwrap_or(RUN_ROWS).min(RUN_ROWS);
+        let rows = StoredRows::with_capacity(&layout, run_rows);
+        let files = Files::new(table, partition, names);
+        Ok(Some(Self { context, table, layout, sort_key, run_rows, rows, files }))
     }
 
     /// Adds a file's rows; `false` if they must be read as values, and with them the whole day.
@@ -52,7 +57,7 @@ impl<'a> Moved<'a> {
         };
         for number in 0..file.num_row_groups() {
             self.context.check()?;
-            let rows = std::mem::replace(&mut self.rows, StoredRows::new(&self.layout));
+            let rows = std::mem::replace(&mut self.rows, StoredRows::with_capacity(&self.layout, 0));
             self.rows = file.read(number, rows).await?;
             if self.rows.memory() >= 2 * self.context.run_bytes() || self.rows.num_rows() >= RUN_ROWS {
                 self.flush().await?;
@@ -74,7 +79,7 @@ impl<'a> Moved<'a> {
         if self.rows.num_rows() == 0 {
             return Ok(());
         }
-        let rows = Arc::new(std::mem::replace(&mut self.rows, StoredRows::new(&self.layout)));
+        let rows = Arc::new(std::mem::replace(&mut self.rows, StoredRows::with_capacity(&self.layout, self.run_rows)));
         let order = rows.order(self.sort_key)?;
         let writer = self.files.open().await?;
         for some in order.chunks(GROUP_ROWS) {

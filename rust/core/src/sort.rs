@@ -14,6 +14,8 @@ use arrow::error::ArrowError;
 
 use crate::contract::{Contract, PartitionTransform};
 
+/// Rows of a sorted run from which on merging runs is faster than sorting anew.
+const LONG_RUN: usize = 64;
 const MICROSECONDS_PER_HOUR: i64 = 3_600_000_000;
 
 /// One partition of a bronze table.
@@ -112,13 +114,22 @@ fn ranks(array: &ArrayRef) -> Option<Ranks> {
     } else {
         array.as_primitive_opt::<Int32Type>()?.values().iter().map(|value| i64::from(*value)).collect()
     };
-    let is_valid = |row: usize| array.is_valid(row);
-    let present = || (0..values.len()).filter(|row| is_valid(*row)).map(|row| values[row]);
-    let min = present().min().unwrap_or(0);
-    let max = present().max().unwrap_or(0);
+    let nulls = array.nulls().filter(|nulls| nulls.null_count() > 0);
+    let is_valid = |row: usize| nulls.is_none_or(|nulls| nulls.is_valid(row));
+    let (min, max) = match nulls {
+        None => (values.iter().min().copied(), values.iter().max().copied()),
+        Some(_) => {
+            let present = || (0..values.len()).filter(|row| is_valid(*row)).map(|row| values[row]);
+            (present().min(), present().max())
+        }
+    };
+    let (min, max) = (min.unwrap_or(0), max.unwrap_or(0));
     let widest = max.abs_diff(min).checked_add(1)?;
     let rank = |row: usize| if is_valid(row) { values[row].abs_diff(min) + 1 } else { 0 };
-    let ranks = (0..values.len()).map(rank).collect();
+    let ranks = match nulls {
+        None => values.iter().map(|value| value.abs_diff(min) + 1).collect(),
+        Some(_) => (0..values.len()).map(rank).collect(),
+    };
     Some(Ranks { ranks, bits: u64::BITS - widest.leading_zeros() })
 }
 
@@ -135,11 +146,13 @@ fn packed_keys(keys: &[&ArrayRef]) -> Option<Vec<u64>> {
 
 /// Returns the order of the keys; `None` if they are in order already. The row number decides between equal keys.
 fn packed_order(keys: Vec<u64>) -> Option<UInt32Array> {
-    if keys.is_sorted() {
+    let num_runs = 1 + keys.windows(2).filter(|pair| pair[0] > pair[1]).count();
+    if num_runs == 1 {
         return None;
     }
     let mut order: Vec<(u64, u32)> = keys.into_iter().zip(0_u32..).collect();
-    order.sort_unstable();
+    // Rows that come from files in order are a few sorted runs, which the stable sort finds and merges.
+    if num_runs <= order.len() / LONG_RUN { order.sort() } else { order.sort_unstable() }
     Some(UInt32Array::from_iter_values(order.into_iter().map(|(_, row)| row)))
 }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, BinaryArray, Int32Array, Int64Array};
+use arrow::buffer::NullBuffer;
 
 use super::dictionary::Dictionary;
 use super::{Field, Kind};
@@ -25,7 +26,7 @@ pub(super) enum Values {
     Coded { codes: Vec<u32>, dictionary: Dictionary },
     /// Whole numbers of 64 bits that hardly repeat.
     Numbers { values: Vec<[u8; 8]>, nulls: Nulls },
-    /// Text or bytes that hardly repeat.
+    /// Text or bytes that hardly repeat, each after its length as PLAIN encoding has it.
     Bytes { values: Vec<u8>, ends: Vec<usize>, nulls: Nulls },
 }
 
@@ -56,6 +57,15 @@ impl Column {
         Self { values, has_nulls: false }
     }
 
+    /// Makes room for rows.
+    pub(super) fn reserve(&mut self, num_rows: usize) {
+        match &mut self.values {
+            Values::Coded { codes, .. } => codes.reserve(num_rows),
+            Values::Numbers { values, .. } => values.reserve(num_rows),
+            Values::Bytes { ends, .. } => ends.reserve(num_rows),
+        }
+    }
+
     pub(super) fn num_rows(&self) -> usize {
         match &self.values {
             Values::Coded { codes, .. } => codes.len(),
@@ -64,13 +74,13 @@ impl Column {
         }
     }
 
-    /// Memory in bytes.
+    /// Memory in bytes that is in use.
     pub(super) fn memory(&self) -> usize {
         match &self.values {
-            Values::Coded { codes, dictionary } => codes.capacity() * size_of::<u32>() + dictionary.memory(),
-            Values::Numbers { values, nulls } => values.capacity() * 8 + nulls.0.capacity(),
+            Values::Coded { codes, dictionary } => size_of_val(codes.as_slice()) + dictionary.memory(),
+            Values::Numbers { values, nulls } => size_of_val(values.as_slice()) + nulls.0.len(),
             Values::Bytes { values, ends, nulls } => {
-                values.capacity() + ends.capacity() * size_of::<usize>() + nulls.0.capacity()
+                values.len() + size_of_val(ends.as_slice()) + nulls.0.len()
             }
         }
     }
@@ -82,6 +92,7 @@ impl Column {
             Values::Coded { codes, dictionary } => codes.push(dictionary.number_of(value) + 1),
             Values::Numbers { values, .. } => values.push(value.first_chunk().copied().unwrap_or_default()),
             Values::Bytes { values, ends, .. } => {
+                values.extend_from_slice(&(value.len() as u32).to_le_bytes());
                 values.extend_from_slice(value);
                 ends.push(values.len());
             }
@@ -110,14 +121,17 @@ impl Column {
         match &self.values {
             Values::Coded { codes, dictionary } => {
                 let ranks = dictionary.ranks(kind);
-                let rank = |code: &u32| code.checked_sub(1).map(|number| ranks[number as usize] as i32);
-                Arc::new(codes.iter().map(rank).collect::<Int32Array>())
+                // Null comes first in any case, and a place before all others does not need a mask.
+                let ranks: Vec<i32> = [-1].into_iter().chain(ranks.into_iter().map(|rank| rank as i32)).collect();
+                let key: Vec<i32> = codes.iter().map(|code| ranks[*code as usize]).collect();
+                Arc::new(Int32Array::from(key))
             }
             Values::Numbers { values, nulls } => {
-                let value = |(row, value): (usize, &[u8; 8])| {
-                    (!nulls.has(row)).then(|| i64::from_le_bytes(*value))
-                };
-                Arc::new(values.iter().enumerate().map(value).collect::<Int64Array>())
+                let present = nulls.0.iter().any(|is_null| *is_null).then(|| {
+                    NullBuffer::from_iter((0..values.len()).map(|row| !nulls.has(row)))
+                });
+                let values: Vec<i64> = values.iter().map(|value| i64::from_le_bytes(*value)).collect();
+                Arc::new(Int64Array::new(values.into(), present))
             }
             Values::Bytes { values, ends, nulls } => {
                 let value = |row: usize| (!nulls.has(row)).then(|| bytes_of(values, ends, row));
@@ -127,9 +141,14 @@ impl Column {
     }
 }
 
-/// The bytes of one row.
+/// The text or bytes of one row, that is not null.
 #[inline]
 pub(super) fn bytes_of<'a>(values: &'a [u8], ends: &[usize], row: usize) -> &'a [u8] {
-    let begin = row.checked_sub(1).map_or(0, |before| ends[before]);
-    &values[begin..ends[row]]
+    &values[begin_of(ends, row) + size_of::<u32>()..ends[row]]
+}
+
+/// Where the bytes of a row begin, with their length.
+#[inline]
+pub(super) fn begin_of(ends: &[usize], row: usize) -> usize {
+    row.checked_sub(1).map_or(0, |before| ends[before])
 }

@@ -1,6 +1,6 @@
 //! The distinct values of a column, as bytes in the order of their arrival.
 
-use std::hash::BuildHasher as _;
+use std::hash::{BuildHasher as _, Hasher as _};
 
 use foldhash::fast::FixedState;
 use hashbrown::HashTable;
@@ -13,18 +13,15 @@ pub(super) struct Dictionary {
     bytes: Vec<u8>,
     /// Where each value ends.
     ends: Vec<usize>,
-    numbers: HashTable<u32>,
+    /// Hash and number of each value.
+    numbers: HashTable<(u64, u32)>,
     hasher: FixedState,
 }
 
 impl Default for Dictionary {
     fn default() -> Self {
-        Self {
-            bytes: Vec::new(),
-            ends: Vec::new(),
-            numbers: HashTable::new(),
-            hasher: FixedState::with_seed(0),
-        }
+        let (bytes, ends, numbers) = Default::default();
+        Self { bytes, ends, numbers, hasher: FixedState::with_seed(0) }
     }
 }
 
@@ -34,18 +31,27 @@ fn value<'a>(bytes: &'a [u8], ends: &[usize], number: usize) -> &'a [u8] {
 }
 
 impl Dictionary {
+    /// Makes room for values.
+    pub(super) fn reserve(&mut self, num_values: usize) {
+        self.ends.reserve(num_values);
+        self.numbers.reserve(num_values, |entry| entry.0);
+    }
+
     /// Returns the number of a value, a new one if it is not there yet.
     pub(super) fn number_of(&mut self, wanted: &[u8]) -> u32 {
         let Self { bytes, ends, numbers, hasher } = self;
-        let hash = hasher.hash_one(wanted);
-        if let Some(number) = numbers.find(hash, |number| value(bytes, ends, *number as usize) == wanted) {
+        let mut hasher = hasher.build_hasher();
+        hasher.write(wanted);
+        let hash = hasher.finish();
+        let is_it = |entry: &(u64, u32)| entry.0 == hash && value(bytes, ends, entry.1 as usize) == wanted;
+        if let Some((_, number)) = numbers.find(hash, is_it) {
             return *number;
         }
-        // A run has at most 2^32 - 1 rows, see `StoredRows`.
+        // Rows have 32-bit numbers, see `StoredRows::MAX_ROWS`, and there are not more values than rows.
         let number = ends.len() as u32;
         bytes.extend_from_slice(wanted);
         ends.push(bytes.len());
-        numbers.insert_unique(hash, number, |other| hasher.hash_one(value(bytes, ends, *other as usize)));
+        numbers.insert_unique(hash, (hash, number), |entry| entry.0);
         number
     }
 

@@ -14,9 +14,9 @@ use parquet::basic::Encoding;
 use parquet::errors::ParquetError;
 use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData, ParquetMetaDataReader, RowGroupMetaData};
 use parquet::file::reader::{ChunkReader, Length};
-use parquet::file::serialized_reader::SerializedPageReader;
 
-use super::{Field, StoredLayout, StoredRows, pages};
+use super::pages::{self, Unpacker};
+use super::{Field, StoredLayout, StoredRows};
 use crate::catalog::LoadedTable;
 use crate::read::ReadError;
 
@@ -214,16 +214,15 @@ fn append(
     if total > StoredRows::MAX_ROWS {
         return Err(ParquetError::General(format!("{total} rows are too many at once")));
     }
+    let mut unpacker = Unpacker::new()?;
     for ((column, field), place) in rows.columns.iter_mut().zip(rows.layout.fields.iter()).zip(places) {
         let Some(place) = *place else {
             column.push_nulls(num_rows);
             continue;
         };
         let chunk = group.column(place);
-        let mut reader = SerializedPageReader::new(Arc::clone(bytes), chunk, num_rows, None)?;
-        let is_optional = chunk.column_descr().max_def_level() > 0;
         let name = || field.descriptor.name();
-        pages::append(column, field, is_optional, &mut reader)
+        pages::append(column, field, bytes, chunk, &mut unpacker)
             .map_err(|error| ParquetError::General(format!("column `{}`: {error}", name())))?;
         if column.num_rows() != total {
             let (found, name) = (column.num_rows() - rows.num_rows, name());

@@ -87,33 +87,42 @@ fn unpack(
     count: usize,
     take: &mut impl FnMut(Run<'_>) -> Result<(), ParquetError>,
 ) -> Result<(), ParquetError> {
-    let mask = (1_u64 << width) - 1;
-    let mut values = [0_u32; UNPACKED];
+    let mut values = [[0; GROUP]; UNPACKED / GROUP];
     for first in (0..count).step_by(UNPACKED) {
         let some = UNPACKED.min(count - first);
-        // UNPACKED is a multiple of eight, so the first value begins at a byte.
-        let begin = first * width as usize / 8;
-        for (number, value) in values[..some].iter_mut().enumerate() {
-            let bit = number * width as usize;
-            *value = (word(packed, begin + bit / 8) >> (bit % 8) & mask) as u32;
-        }
-        take(Run::Values(&values[..some]))?;
+        let groups = &mut values[..some.div_ceil(GROUP)];
+        unpack_groups(packed.get(first / GROUP * width as usize..).unwrap_or_default(), width, groups);
+        take(Run::Values(&values.as_flattened()[..some]))?;
     }
     Ok(())
 }
 
-/// Eight bytes from `at` on, those beyond the end as zeros.
-#[inline]
-fn word(bytes: &[u8], at: usize) -> u64 {
-    match bytes.get(at..at + 8).and_then(|eight| eight.first_chunk::<8>()) {
-        Some(eight) => u64::from_le_bytes(*eight),
-        None => {
-            let mut eight = [0; 8];
-            let rest = bytes.get(at..).unwrap_or_default();
-            eight[..rest.len()].copy_from_slice(rest);
-            u64::from_le_bytes(eight)
+/// Unpacks groups by code for this width alone, in which all places are known. Missing bytes are zeros.
+fn unpack_groups(packed: &[u8], width: u32, groups: &mut [[u32; GROUP]]) {
+    fn of_width<const WIDTH: usize>(packed: &[u8], groups: &mut [[u32; GROUP]]) {
+        let (whole, rest) = packed.as_chunks::<WIDTH>();
+        let mut last = [0; WIDTH];
+        last[..rest.len()].copy_from_slice(rest);
+        for (group, values) in whole.iter().chain([&last]).zip(groups) {
+            // A value spans at most five bytes; the last ones are read beyond the group.
+            let mut bytes = [0; MAX_WIDTH as usize + 8];
+            bytes[..WIDTH].copy_from_slice(group);
+            for (number, value) in values.iter_mut().enumerate() {
+                let bit = number * WIDTH;
+                let word = bytes[bit / 8..].first_chunk().map_or(0, |eight| u64::from_le_bytes(*eight));
+                *value = (word >> (bit % 8) & ((1 << WIDTH) - 1)) as u32;
+            }
         }
     }
+    macro_rules! of_width {
+        ($($width:literal)*) => {
+            match width {
+                $($width => of_width::<$width>(packed, groups),)*
+                _ => groups.fill([0; GROUP]),
+            }
+        };
+    }
+    of_width!(1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28 29 30 31 32);
 }
 
 /// Returns the bits that the largest value takes; 0 for zero.
@@ -121,24 +130,28 @@ pub(super) fn width_of(largest: u32) -> u32 {
     u32::BITS - largest.leading_zeros()
 }
 
-/// Appends the values, each below `2^width`.
+/// Appends the values, each below `2^width`. A run begins with a group of eight that are all one value.
 pub(super) fn encode(values: &[u32], width: u32, out: &mut Vec<u8>) {
     let mut packed_from = 0;
     let mut at = 0;
-    while at < values.len() {
-        let value = values[at];
-        let repeats = values[at..].iter().take_while(|other| **other == value).count();
-        // Packed values come in groups of eight: the run gives up what the last group lacks.
-        let given = (at - packed_from).next_multiple_of(GROUP) - (at - packed_from);
-        if repeats >= given + GROUP {
-            pack(&values[packed_from..at + given], width, out);
-            put_varint(((repeats - given) as u64) << 1, out);
-            out.extend_from_slice(&value.to_le_bytes()[..width.div_ceil(8) as usize]);
-            packed_from = at + repeats;
+    while let Some(group) = values[at..].first_chunk::<GROUP>() {
+        if *group != [group[0]; GROUP] {
+            at += GROUP;
+            continue;
         }
-        at += repeats;
+        pack(&values[packed_from..at], width, out);
+        let more = values[at + GROUP..].iter().take_while(|value| **value == group[0]).count();
+        put_repeated(group[0], GROUP + more, width, out);
+        at += GROUP + more;
+        packed_from = at;
     }
     pack(&values[packed_from..], width, out);
+}
+
+/// Appends one value, so many times.
+pub(super) fn put_repeated(value: u32, count: usize, width: u32, out: &mut Vec<u8>) {
+    put_varint((count as u64) << 1, out);
+    out.extend_from_slice(&value.to_le_bytes()[..width.div_ceil(8) as usize]);
 }
 
 fn put_varint(mut value: u64, out: &mut Vec<u8>) {

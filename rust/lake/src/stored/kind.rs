@@ -93,24 +93,38 @@ impl Kind {
 pub(super) struct Bounds<'a> {
     kind: Kind,
     both: Option<(&'a [u8], &'a [u8])>,
+    /// The first bytes of both, see [`prefix`]: what lies between them needs no closer look.
+    prefixes: (u64, u64),
+}
+
+/// The first eight bytes as a number: text that is greater has none that is less.
+fn prefix(value: &[u8]) -> u64 {
+    match value.first_chunk() {
+        Some(eight) => u64::from_be_bytes(*eight),
+        None => value.iter().chain([0; 8].iter()).take(8).fold(0, |number, byte| number << 8 | u64::from(*byte)),
+    }
 }
 
 impl<'a> Bounds<'a> {
     pub(super) fn new(kind: Kind) -> Self {
-        Self { kind, both: None }
+        Self { kind, both: None, prefixes: (u64::MAX, 0) }
     }
 
     /// Takes in a value.
     pub(super) fn add(&mut self, value: &'a [u8]) {
-        if self.kind.is_nan(value) {
+        let is_text = matches!(self.kind, Kind::Text | Kind::Binary);
+        let (least, greatest) = self.prefixes;
+        if self.kind.is_nan(value) || is_text && (least.saturating_add(1)..greatest).contains(&prefix(value)) {
             return;
         }
-        self.both = Some(match self.both {
+        let both = match self.both {
             None => (value, value),
             Some((least, greatest)) if self.kind.compare(value, least).is_lt() => (value, greatest),
             Some((least, greatest)) if self.kind.compare(value, greatest).is_gt() => (least, value),
             Some(both) => both,
-        });
+        };
+        self.prefixes = (prefix(both.0), prefix(both.1));
+        self.both = Some(both);
     }
 
     /// What a footer says of the values, and of the nulls beside them. Text is cut as in manifests; bytes have no bounds.

@@ -14,6 +14,7 @@ mod file;
 mod hybrid;
 mod kind;
 mod pages;
+mod sink;
 mod write;
 
 use std::sync::Arc;
@@ -84,9 +85,10 @@ impl StoredRows {
     /// Codes are 32-bit numbers, one of which stands for null.
     pub const MAX_ROWS: usize = u32::MAX as usize - 1;
 
-    /// No rows.
-    pub fn new(layout: &StoredLayout) -> Self {
-        let columns = layout.fields.iter().map(Column::new).collect();
+    /// No rows, and room for so many.
+    pub fn with_capacity(layout: &StoredLayout, num_rows: usize) -> Self {
+        let mut columns: Vec<Column> = layout.fields.iter().map(Column::new).collect();
+        columns.iter_mut().for_each(|column| column.reserve(num_rows));
         Self { layout: layout.clone(), columns, num_rows: 0 }
     }
 
@@ -95,7 +97,7 @@ impl StoredRows {
         self.num_rows
     }
 
-    /// Memory in bytes, about.
+    /// Memory in bytes that is in use.
     pub fn memory(&self) -> usize {
         self.columns.iter().map(Column::memory).sum()
     }

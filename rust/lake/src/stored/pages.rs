@@ -1,12 +1,23 @@
 //! From the pages of a column chunk to a [`Column`].
 
-use parquet::basic::Encoding;
-use parquet::column::page::{Page, PageReader};
+use std::io::Read as _;
+use std::sync::Arc;
+
+use parquet::basic::{Compression, Encoding};
+use parquet::column::page::{Page, PageReader as _};
 use parquet::errors::ParquetError;
+use parquet::file::metadata::ColumnChunkMetaData;
+use parquet::file::reader::ChunkReader;
+use parquet::file::serialized_reader::SerializedPageReader;
+use zstd::bulk::Decompressor;
+use zstd::zstd_safe::get_frame_content_size;
 
 use super::column::{Column, Values};
 use super::hybrid::{self, Run};
 use super::{Field, Kind};
+
+/// Bytes of a page at most, by Parquet's format.
+const MAX_PAGE: u64 = i32::MAX as u64;
 
 fn damaged(problem: &str) -> ParquetError {
     ParquetError::General(problem.to_owned())
@@ -29,23 +40,68 @@ struct Parts<'a> {
     values: &'a [u8],
 }
 
-/// Appends the rows of a chunk. `is_optional`: the file has definition levels for it.
+/// Decompresses pages, with room that it keeps.
+pub(super) struct Unpacker {
+    zstd: Decompressor<'static>,
+    page: Vec<u8>,
+}
+
+impl Unpacker {
+    pub(super) fn new() -> Result<Self, ParquetError> {
+        Ok(Self { zstd: Decompressor::new()?, page: Vec::new() })
+    }
+
+    fn unpack<'a>(&'a mut self, is_packed: bool, bytes: &'a [u8]) -> Result<&'a [u8], ParquetError> {
+        // A page without values may have no bytes at all.
+        if !is_packed || bytes.is_empty() {
+            return Ok(bytes);
+        }
+        self.page.clear();
+        match get_frame_content_size(bytes) {
+            Ok(Some(length)) if length <= MAX_PAGE => {
+                self.page.reserve(length as usize);
+                self.zstd.decompress_to_buffer(bytes, &mut self.page)?;
+            }
+            _ => {
+                let mut unpacked = zstd::Decoder::with_buffer(bytes)?.take(MAX_PAGE + 1);
+                unpacked.read_to_end(&mut self.page)?;
+            }
+        }
+        if self.page.len() as u64 > MAX_PAGE {
+            return Err(damaged("a page is larger than 2 GiB"));
+        }
+        Ok(&self.page)
+    }
+}
+
+/// Appends the rows of a chunk.
 ///
 /// # Errors
 /// Pages that are damaged, or encoded as [`super::StoredFile::open`] does not take them.
-pub(super) fn append(
+pub(super) fn append<R: ChunkReader + 'static>(
     column: &mut Column,
     field: &Field,
-    is_optional: bool,
-    pages: &mut dyn PageReader,
+    bytes: &Arc<R>,
+    chunk: &ColumnChunkMetaData,
+    unpacker: &mut Unpacker,
 ) -> Result<(), ParquetError> {
+    let is_optional = chunk.column_descr().max_def_level() > 0;
+    // zstd pages are asked for as they are: the reader would unpack each into memory of its own, and copy it.
+    let is_packed = matches!(chunk.compression(), Compression::ZSTD(_));
+    let chunk = match is_packed {
+        true => chunk.clone().into_builder().set_compression(Compression::UNCOMPRESSED).build()?,
+        false => chunk.clone(),
+    };
+    let num_rows = usize::try_from(chunk.num_values()).unwrap_or_default();
+    let mut pages = SerializedPageReader::new(Arc::clone(bytes), &chunk, num_rows, None)?;
     let mut known = Known::Codes(Vec::new());
     while let Some(page) = pages.get_next_page()? {
         if let Page::DictionaryPage { buf, num_values, .. } = &page {
-            known = dictionary(column, field.kind, buf, *num_values as usize)?;
+            let values = unpacker.unpack(is_packed, buf)?;
+            known = dictionary(column, field.kind, values, *num_values as usize)?;
             continue;
         }
-        let parts = parts(&page, is_optional)?;
+        let parts = parts(&page, is_optional, is_packed, unpacker)?;
         match parts.encoding {
             Encoding::RLE_DICTIONARY | Encoding::PLAIN_DICTIONARY => add_known(column, &known, &parts)?,
             Encoding::PLAIN => add_plain(column, field.kind, &parts)?,
@@ -66,6 +122,8 @@ fn dictionary(
     let values = (0..num_values).map(|_| next_plain(kind, &mut left));
     match &mut column.values {
         Values::Coded { dictionary, .. } => {
+            // Not more than the bytes allow: a wrong count must not take all memory.
+            dictionary.reserve(num_values.min(bytes.len()));
             let codes = values.map(|value| value.map(|value| dictionary.number_of(value) + 1));
             Ok(Known::Codes(codes.collect::<Result<_, _>>()?))
         }
@@ -73,11 +131,16 @@ fn dictionary(
     }
 }
 
-fn parts(page: &Page, is_optional: bool) -> Result<Parts<'_>, ParquetError> {
+fn parts<'a>(
+    page: &'a Page,
+    is_optional: bool,
+    is_packed: bool,
+    unpacker: &'a mut Unpacker,
+) -> Result<Parts<'a>, ParquetError> {
     let cut_off = || damaged("a page is cut off");
     let (num_rows, encoding, levels, values) = match page {
         Page::DataPage { buf, num_values, encoding, .. } => {
-            let mut values: &[u8] = buf;
+            let mut values = unpacker.unpack(is_packed, buf)?;
             let mut levels: &[u8] = &[];
             if is_optional {
                 let length = values.split_off(..4).and_then(|bytes| bytes.first_chunk()).ok_or_else(cut_off)?;
@@ -86,11 +149,18 @@ fn parts(page: &Page, is_optional: bool) -> Result<Parts<'_>, ParquetError> {
             (*num_values as usize, *encoding, levels, values)
         }
         Page::DataPageV2 {
-            buf, num_values, encoding, def_levels_byte_len, rep_levels_byte_len, ..
+            buf,
+            num_values,
+            encoding,
+            def_levels_byte_len,
+            rep_levels_byte_len,
+            is_compressed,
+            ..
         } => {
             let mut values: &[u8] = buf;
             values.split_off(..*rep_levels_byte_len as usize).ok_or_else(cut_off)?;
             let levels = values.split_off(..*def_levels_byte_len as usize).ok_or_else(cut_off)?;
+            let values = unpacker.unpack(is_packed && *is_compressed, values)?;
             (*num_values as usize, *encoding, levels, values)
         }
         Page::DictionaryPage { .. } => return Err(damaged("a dictionary where rows should be")),
@@ -205,13 +275,24 @@ fn add_plain(column: &mut Column, kind: Kind, parts: &Parts<'_>) -> Result<(), P
         return add_each(column, parts, bits);
     }
     parts.place(column, |column, count| {
-        if let (Values::Numbers { values, .. }, Some(num_bytes)) = (&mut column.values, count.checked_mul(8)) {
-            let bytes = left.split_off(..num_bytes).ok_or_else(|| damaged("a page is cut off"))?;
-            values.extend_from_slice(bytes.as_chunks().0);
-            return Ok(());
-        }
-        for _ in 0..count {
-            column.push(next_plain(kind, &mut left)?);
+        match &mut column.values {
+            Values::Numbers { values, .. } => {
+                let bytes = left.split_off(..count.saturating_mul(8)).ok_or_else(|| damaged("a page is cut off"))?;
+                values.extend_from_slice(bytes.as_chunks().0);
+            }
+            Values::Bytes { values, ends, .. } => {
+                let (all, before) = (left, values.len());
+                for _ in 0..count {
+                    next_plain(kind, &mut left)?;
+                    ends.push(before + all.len() - left.len());
+                }
+                values.extend_from_slice(&all[..all.len() - left.len()]);
+            }
+            Values::Coded { codes, dictionary } => {
+                for _ in 0..count {
+                    codes.push(dictionary.number_of(next_plain(kind, &mut left)?) + 1);
+                }
+            }
         }
         Ok(())
     })

@@ -1,31 +1,31 @@
 //! From rows as they are stored to the column chunks of a row group.
 //!
 //! Each chunk gets a dictionary of just the values that its rows have, in the order of their first use, unless that grows
-//! beyond [`MAX_DICTIONARY`]; then its values are written as they are. Pages, bounds and compression are those of the
-//! other data files of the table.
+//! beyond [`MAX_DICTIONARY`]; then its values are written as they are. Bounds are those of the other data files.
 
 use std::mem;
-use std::sync::Arc;
+use std::ops::Range;
 
 use bytes::Bytes;
-use parquet::basic::{Compression, Encoding, PageType, ZstdLevel};
-use parquet::column::page::{CompressedPage, Page, PageWriter as _};
 use parquet::column::writer::ColumnCloseResult;
 use parquet::errors::ParquetError;
-use parquet::file::metadata::{ColumnChunkMetaData, PageEncodingStats};
 use parquet::file::statistics::Statistics;
-use parquet::file::writer::{SerializedPageWriter, SerializedRowGroupWriter, TrackedWrite};
-use zstd::bulk::Compressor;
+use parquet::file::writer::SerializedRowGroupWriter;
 
-use super::column::{Column, NULL, Nulls, Values, bytes_of};
+use super::column::{Column, NULL, Nulls, Values, begin_of, bytes_of};
 use super::dictionary::Dictionary;
 use super::kind::Bounds;
+use super::sink::{Codecs, Content, Sink};
 use super::{Field, Kind, StoredRows, hybrid};
 
 /// Bytes of a dictionary page at most, as the parquet crate has it.
 const MAX_DICTIONARY: usize = 1 << 20;
 /// Rows of a data page at most, as the parquet crate has it.
 const PAGE_ROWS: usize = 20_000;
+/// Not in the chunk's dictionary yet.
+const UNUSED: u32 = u32::MAX;
+/// In the place of a null.
+const ABSENT: u32 = u32::MAX - 1;
 
 /// Writes all columns of some rows, in this order, and returns how many NaNs each field id has.
 ///
@@ -38,24 +38,49 @@ pub(crate) fn write_columns(
 ) -> Result<Vec<(i32, u64)>, ParquetError> {
     let mut scratch = Scratch::new()?;
     let mut nan_counts = Vec::new();
+    let pages: Vec<PageRows> = order.chunks(PAGE_ROWS).map(PageRows::of).collect();
     for (field, column) in rows.layout.fields.iter().zip(&rows.columns) {
-        let (chunk, closed, num_nans) = Chunk::write(field, column, order, &mut scratch)?;
+        let chunk = Chunk {
+            field,
+            pages: &pages,
+            num_rows: order.len(),
+            has_nulls: column.has_nulls,
+            scratch: &mut scratch,
+            sink: Sink::new(field),
+        };
+        let written = chunk.write(column)?;
         if matches!(field.kind, Kind::Float | Kind::Double) {
-            nan_counts.push((field.id, num_nans));
+            nan_counts.push((field.id, written.num_nans));
         }
-        group.append_column(&chunk, closed)?;
+        group.append_column(&written.bytes, written.closed)?;
     }
     Ok(nan_counts)
 }
 
-/// Not in the chunk's dictionary yet.
-const UNUSED: u32 = u32::MAX;
-/// In the place of a null.
-const ABSENT: u32 = u32::MAX - 1;
+/// The rows of a page, as stretches of rows that follow each other: what is merged from sorted files has long ones.
+struct PageRows {
+    num_rows: usize,
+    stretches: Vec<Range<usize>>,
+}
+
+impl PageRows {
+    fn of(rows: &[u32]) -> Self {
+        let stretch = |rows: &[u32]| {
+            let first = rows.first().copied().unwrap_or_default() as usize;
+            first..first + rows.len()
+        };
+        let stretches = rows.chunk_by(|row, next| row + 1 == *next).map(stretch).collect();
+        Self { num_rows: rows.len(), stretches }
+    }
+
+    fn rows(&self) -> impl Iterator<Item = usize> {
+        self.stretches.iter().cloned().flatten()
+    }
+}
 
 /// Room that the chunks share, so that it is not taken anew for each.
 struct Scratch {
-    compressor: Compressor<'static>,
+    codecs: Codecs,
     /// By code: the number in the chunk's dictionary, [`UNUSED`] or [`ABSENT`].
     numbers: Vec<u32>,
     /// The chunk's dictionary: numbers in the column's.
@@ -70,112 +95,106 @@ struct Scratch {
 
 impl Scratch {
     fn new() -> Result<Self, ParquetError> {
-        let compressor = Compressor::new(ZstdLevel::default().compression_level())?;
         let (numbers, used, coded, packed, page) = Default::default();
-        Ok(Self { compressor, numbers, used, coded, packed, page })
+        Ok(Self { codecs: Codecs::new()?, numbers, used, coded, packed, page })
     }
 
-    /// Writes the rows as numbers in the smallest dictionary, and returns the bytes of that in PLAIN encoding.
-    fn code(&mut self, codes: &[u32], dictionary: &Dictionary, order: &[u32]) -> usize {
+    /// Makes `used` and `coded`, and returns the bytes of the chunk's dictionary in PLAIN encoding.
+    fn code(&mut self, codes: &[u32], dictionary: &Dictionary, pages: &[PageRows], num_rows: usize) -> usize {
         self.numbers.clear();
         self.numbers.resize(dictionary.len() + 1, UNUSED);
         self.numbers[NULL as usize] = ABSENT;
         self.used.clear();
         self.coded.clear();
-        self.coded.reserve(order.len());
+        self.coded.reserve(num_rows);
         let mut num_bytes = 0;
-        for row in order {
-            let code = codes[*row as usize];
-            let number = &mut self.numbers[code as usize];
-            if *number == UNUSED {
-                *number = self.used.len() as u32;
-                self.used.push(code - 1);
-                num_bytes += dictionary.value(code - 1).len() + size_of::<u32>();
+        for stretch in pages.iter().flat_map(|page| &page.stretches) {
+            for code in &codes[stretch.clone()] {
+                let number = &mut self.numbers[*code as usize];
+                if *number == UNUSED {
+                    *number = self.used.len() as u32;
+                    self.used.push(code - 1);
+                    num_bytes += dictionary.value(code - 1).len() + size_of::<u32>();
+                }
+                self.coded.push(*number);
             }
-            self.coded.push(*number);
         }
         num_bytes
     }
+
+    /// As [`Scratch::code`], where every row has the one value that there is.
+    fn code_one(&mut self, dictionary: &Dictionary, num_rows: usize) -> usize {
+        self.used.clear();
+        self.used.push(0);
+        self.coded.clear();
+        self.coded.resize(num_rows, 0);
+        dictionary.value(0).len() + size_of::<u32>()
+    }
+}
+
+/// A chunk as it is appended to a row group.
+struct Written {
+    bytes: Bytes,
+    closed: ColumnCloseResult,
+    num_nans: u64,
 }
 
 /// A chunk in the making.
 struct Chunk<'a> {
     field: &'a Field,
-    order: &'a [u32],
-    sink: TrackedWrite<Vec<u8>>,
-    uncompressed: usize,
-    dictionary_offset: Option<i64>,
-    data_offset: i64,
-    statistics: Statistics,
-    num_nans: u64,
-    pages: Vec<PageEncodingStats>,
+    pages: &'a [PageRows],
+    num_rows: usize,
+    /// Whether some row may be null.
+    has_nulls: bool,
+    scratch: &'a mut Scratch,
+    sink: Sink<'a>,
 }
 
-impl<'a> Chunk<'a> {
-    fn write(
-        field: &'a Field,
-        column: &'a Column,
-        order: &'a [u32],
-        scratch: &mut Scratch,
-    ) -> Result<(Bytes, ColumnCloseResult, u64), ParquetError> {
-        let mut chunk = Self {
-            field,
-            order,
-            sink: TrackedWrite::new(Vec::new()),
-            uncompressed: 0,
-            dictionary_offset: None,
-            data_offset: 0,
-            statistics: Bounds::new(field.kind).statistics(0),
-            num_nans: 0,
-            pages: Vec::new(),
+impl Chunk<'_> {
+    fn write(mut self, column: &Column) -> Result<Written, ParquetError> {
+        let (statistics, num_nans) = match &column.values {
+            Values::Coded { codes, dictionary } => self.write_coded(codes, dictionary)?,
+            Values::Numbers { values, nulls } => (self.write_numbers(values, nulls)?, 0),
+            Values::Bytes { values, ends, nulls } => (self.write_bytes(values, ends, nulls)?, 0),
         };
-        match &column.values {
-            Values::Coded { codes, dictionary } => {
-                chunk.write_coded(column.has_nulls, codes, dictionary, scratch)?;
-            }
-            Values::Numbers { values, nulls } => chunk.write_numbers(values, nulls, scratch)?,
-            Values::Bytes { values, ends, nulls } => chunk.write_bytes(values, ends, nulls, scratch)?,
-        }
-        chunk.close()
+        let (bytes, closed) = self.sink.close(self.num_rows, statistics)?;
+        Ok(Written { bytes, closed, num_nans })
     }
 
     fn write_coded(
         &mut self,
-        has_nulls: bool,
         codes: &[u32],
         dictionary: &Dictionary,
-        scratch: &mut Scratch,
-    ) -> Result<(), ParquetError> {
-        let num_bytes = scratch.code(codes, dictionary, self.order);
-        let coded = mem::take(&mut scratch.coded);
-        let used = mem::take(&mut scratch.used);
+    ) -> Result<(Statistics, u64), ParquetError> {
+        let (kind, scratch) = (self.field.kind, &mut *self.scratch);
+        let is_one = !self.has_nulls && dictionary.len() == 1;
+        let num_bytes = match is_one {
+            true => scratch.code_one(dictionary, self.num_rows),
+            false => scratch.code(codes, dictionary, self.pages, self.num_rows),
+        };
+        let (coded, used) = (mem::take(&mut scratch.coded), mem::take(&mut scratch.used));
         let value = |number: &u32| dictionary.value(used[*number as usize]);
-        let count = |wanted: &dyn Fn(&u32) -> bool| coded.iter().filter(|number| wanted(number)).count() as u64;
-        let num_nulls = if has_nulls { count(&|number| *number == ABSENT) } else { 0 };
-        let mut bounds = Bounds::new(self.field.kind);
-        used.iter().for_each(|number| bounds.add(dictionary.value(*number)));
-        self.statistics = bounds.statistics(num_nulls);
-        if used.iter().any(|number| self.field.kind.is_nan(dictionary.value(*number))) {
-            self.num_nans = count(&|number| *number != ABSENT && self.field.kind.is_nan(value(number)));
-        }
-        let is_plain = self.field.kind == Kind::Bool || num_bytes > MAX_DICTIONARY || used.is_empty();
-        let encoding = if is_plain { Encoding::PLAIN } else { Encoding::RLE_DICTIONARY };
+        let is_plain = kind == Kind::Bool || num_bytes > MAX_DICTIONARY || used.is_empty();
         let width = hybrid::width_of((used.len() as u32).saturating_sub(1));
         if !is_plain {
             scratch.page.clear();
-            used.iter().for_each(|number| put_plain(self.field.kind, dictionary.value(*number), &mut scratch.page));
-            self.write_dictionary(used.len(), scratch)?;
+            used.iter().for_each(|number| put_plain(kind, dictionary.value(*number), &mut scratch.page));
+            self.sink.dictionary(used.len(), &scratch.page, &mut scratch.codecs)?;
         }
+        let mut num_nulls = 0;
         for rows in coded.chunks(PAGE_ROWS) {
-            self.begin_page(rows.len(), scratch, |row| num_nulls > 0 && rows[row] == ABSENT);
+            let nulls = self.begin_page(rows.len(), rows.iter().map(|number| *number == ABSENT));
+            num_nulls += nulls;
+            let scratch = &mut *self.scratch;
             let present = || rows.iter().filter(|number| **number != ABSENT);
-            if self.field.kind == Kind::Bool {
+            let content = if is_plain { Content::Values } else { Content::Codes { width } };
+            if kind == Kind::Bool {
                 put_bits(present().map(|number| value(number) == [1]), &mut scratch.page);
             } else if is_plain {
-                present().for_each(|number| put_plain(self.field.kind, value(number), &mut scratch.page));
+                present().for_each(|number| put_plain(kind, value(number), &mut scratch.page));
             } else {
                 scratch.page.push(width as u8);
-                if num_nulls > 0 {
+                if nulls > 0 {
                     scratch.packed.clear();
                     scratch.packed.extend(present());
                     hybrid::encode(&scratch.packed, width, &mut scratch.page);
@@ -183,31 +202,44 @@ impl<'a> Chunk<'a> {
                     hybrid::encode(rows, width, &mut scratch.page);
                 }
             }
-            self.end_page(rows.len(), encoding, scratch)?;
+            self.end_page(rows.len(), content)?;
         }
-        (scratch.coded, scratch.used) = (coded, used);
-        Ok(())
+        let mut bounds = Bounds::new(kind);
+        used.iter().for_each(|number| bounds.add(dictionary.value(*number)));
+        let is_nan = |number: &&u32| **number != ABSENT && kind.is_nan(value(number));
+        let has_nans = used.iter().any(|number| kind.is_nan(dictionary.value(*number)));
+        let num_nans = if has_nans { coded.iter().filter(is_nan).count() as u64 } else { 0 };
+        let statistics = bounds.statistics(num_nulls);
+        (self.scratch.coded, self.scratch.used) = (coded, used);
+        Ok((statistics, num_nans))
     }
 
-    fn write_numbers(
-        &mut self,
-        values: &[[u8; 8]],
-        nulls: &Nulls,
-        scratch: &mut Scratch,
-    ) -> Result<(), ParquetError> {
-        let mut bounds = Bounds::new(self.field.kind);
+    fn write_numbers(&mut self, values: &[[u8; 8]], nulls: &Nulls) -> Result<Statistics, ParquetError> {
+        let (mut least, mut greatest) = (i64::MAX, i64::MIN);
         let mut num_nulls = 0;
-        for rows in self.order.chunks(PAGE_ROWS) {
-            let is_null = |row: usize| nulls.has(rows[row] as usize);
-            num_nulls += self.begin_page(rows.len(), scratch, is_null);
-            for row in rows.iter().map(|row| *row as usize).filter(|row| !nulls.has(*row)) {
-                bounds.add(&values[row]);
-                scratch.page.extend_from_slice(&values[row]);
+        for page in self.pages {
+            let nulls_here = self.begin_page(page.num_rows, page.rows().map(|row| nulls.has(row)));
+            num_nulls += nulls_here;
+            for stretch in &page.stretches {
+                let mut add = |some: &[[u8; 8]]| {
+                    let numbers = || some.iter().map(|value| i64::from_le_bytes(*value));
+                    least = numbers().fold(least, i64::min);
+                    greatest = numbers().fold(greatest, i64::max);
+                    self.scratch.page.extend_from_slice(some.as_flattened());
+                };
+                match nulls_here {
+                    0 => add(&values[stretch.clone()]),
+                    _ => stretch.clone().filter(|row| !nulls.has(*row)).for_each(|row| add(&values[row..=row])),
+                }
             }
-            self.end_page(rows.len(), Encoding::PLAIN, scratch)?;
+            self.end_page(page.num_rows, Content::Values)?;
         }
-        self.statistics = bounds.statistics(num_nulls);
-        Ok(())
+        let both = [least.to_le_bytes(), greatest.to_le_bytes()];
+        let mut bounds = Bounds::new(self.field.kind);
+        if num_nulls < self.num_rows as u64 {
+            both.iter().for_each(|value| bounds.add(value));
+        }
+        Ok(bounds.statistics(num_nulls))
     }
 
     fn write_bytes(
@@ -215,100 +247,50 @@ impl<'a> Chunk<'a> {
         values: &[u8],
         ends: &[usize],
         nulls: &Nulls,
-        scratch: &mut Scratch,
-    ) -> Result<(), ParquetError> {
+    ) -> Result<Statistics, ParquetError> {
         let mut bounds = Bounds::new(self.field.kind);
         let mut num_nulls = 0;
-        for rows in self.order.chunks(PAGE_ROWS) {
-            let is_null = |row: usize| nulls.has(rows[row] as usize);
-            num_nulls += self.begin_page(rows.len(), scratch, is_null);
-            for row in rows.iter().map(|row| *row as usize).filter(|row| !nulls.has(*row)) {
-                let value = bytes_of(values, ends, row);
-                bounds.add(value);
-                put_plain(self.field.kind, value, &mut scratch.page);
+        for page in self.pages {
+            // A null has no bytes here, so a stretch can be taken as a whole.
+            num_nulls += self.begin_page(page.num_rows, page.rows().map(|row| nulls.has(row)));
+            for stretch in &page.stretches {
+                let whole = begin_of(ends, stretch.start)..begin_of(ends, stretch.end);
+                self.scratch.page.extend_from_slice(&values[whole]);
+                for row in stretch.clone().filter(|row| !nulls.has(*row)) {
+                    bounds.add(bytes_of(values, ends, row));
+                }
             }
-            self.end_page(rows.len(), Encoding::PLAIN, scratch)?;
+            self.end_page(page.num_rows, Content::Values)?;
         }
-        self.statistics = bounds.statistics(num_nulls);
-        Ok(())
+        Ok(bounds.statistics(num_nulls))
     }
 
     /// Begins a page with its definition levels; returns how many of its rows are null.
-    fn begin_page(&self, num_rows: usize, scratch: &mut Scratch, is_null: impl Fn(usize) -> bool) -> u64 {
-        scratch.page.clear();
+    fn begin_page(&mut self, num_rows: usize, are_null: impl Iterator<Item = bool>) -> u64 {
+        let Scratch { page, packed, .. } = &mut *self.scratch;
+        page.clear();
         if self.field.descriptor.max_def_level() == 0 {
             return 0;
         }
-        scratch.packed.clear();
-        scratch.packed.extend((0..num_rows).map(|row| u32::from(!is_null(row))));
-        scratch.page.extend_from_slice(&[0; 4]);
-        hybrid::encode(&scratch.packed, 1, &mut scratch.page);
-        let length = (scratch.page.len() - 4) as u32;
-        scratch.page[..4].copy_from_slice(&length.to_le_bytes());
-        num_rows as u64 - scratch.packed.iter().map(|level| u64::from(*level)).sum::<u64>()
-    }
-
-    fn end_page(&mut self, num_rows: usize, encoding: Encoding, scratch: &mut Scratch) -> Result<(), ParquetError> {
-        if self.pages.iter().all(|stats| stats.page_type != PageType::DATA_PAGE) {
-            self.data_offset = self.sink.bytes_written() as i64;
+        // The length of the levels comes before them.
+        page.extend_from_slice(&[0; 4]);
+        let mut num_nulls = 0;
+        if self.has_nulls {
+            packed.clear();
+            packed.extend(are_null.map(|is_null| u32::from(!is_null)));
+            num_nulls = packed.iter().map(|level| u64::from(level ^ 1)).sum();
+            hybrid::encode(packed, 1, page);
+        } else {
+            hybrid::put_repeated(1, num_rows, 1, page);
         }
-        let buf = Bytes::from(scratch.compressor.compress(&scratch.page)?);
-        let page = Page::DataPage {
-            buf,
-            num_values: num_rows as u32,
-            encoding,
-            def_level_encoding: Encoding::RLE,
-            rep_level_encoding: Encoding::RLE,
-            statistics: None,
-        };
-        self.write_page(page, scratch.page.len())
+        let length = (page.len() - 4) as u32;
+        page[..4].copy_from_slice(&length.to_le_bytes());
+        num_nulls
     }
 
-    fn write_dictionary(&mut self, num_values: usize, scratch: &mut Scratch) -> Result<(), ParquetError> {
-        self.dictionary_offset = Some(self.sink.bytes_written() as i64);
-        let buf = Bytes::from(scratch.compressor.compress(&scratch.page)?);
-        let (num_values, encoding) = (num_values as u32, Encoding::PLAIN);
-        let page = Page::DictionaryPage { buf, num_values, encoding, is_sorted: false };
-        self.write_page(page, scratch.page.len())
-    }
-
-    fn write_page(&mut self, page: Page, num_bytes: usize) -> Result<(), ParquetError> {
-        let (page_type, encoding) = (page.page_type(), page.encoding());
-        let written = SerializedPageWriter::new(&mut self.sink).write_page(CompressedPage::new(page, num_bytes))?;
-        self.uncompressed += written.uncompressed_size;
-        match self.pages.last_mut().filter(|last| last.page_type == page_type && last.encoding == encoding) {
-            Some(last) => last.count += 1,
-            None => self.pages.push(PageEncodingStats { page_type, encoding, count: 1 }),
-        }
-        Ok(())
-    }
-
-    fn close(self) -> Result<(Bytes, ColumnCloseResult, u64), ParquetError> {
-        let bytes = Bytes::from(self.sink.into_inner()?);
-        let mut encodings = vec![Encoding::PLAIN, Encoding::RLE];
-        if self.dictionary_offset.is_some() {
-            encodings.push(Encoding::RLE_DICTIONARY);
-        }
-        let metadata = ColumnChunkMetaData::builder(Arc::clone(&self.field.descriptor))
-            .set_compression(Compression::ZSTD(ZstdLevel::default()))
-            .set_encodings(encodings)
-            .set_page_encoding_stats(self.pages)
-            .set_total_compressed_size(bytes.len() as i64)
-            .set_total_uncompressed_size(self.uncompressed as i64)
-            .set_num_values(self.order.len() as i64)
-            .set_dictionary_page_offset(self.dictionary_offset)
-            .set_data_page_offset(self.data_offset)
-            .set_statistics(self.statistics)
-            .build()?;
-        let closed = ColumnCloseResult {
-            bytes_written: bytes.len() as u64,
-            rows_written: self.order.len() as u64,
-            metadata,
-            bloom_filter: None,
-            column_index: None,
-            offset_index: None,
-        };
-        Ok((bytes, closed, self.num_nans))
+    fn end_page(&mut self, num_rows: usize, content: Content) -> Result<(), ParquetError> {
+        let Scratch { page, codecs, .. } = &mut *self.scratch;
+        self.sink.page(num_rows, content, page, codecs)
     }
 }
 
