@@ -1,8 +1,8 @@
 //! Compaction: small files of a partition become few large ones in the table's order. The rows stay the same.
 //!
-//! Partition by partition, each in a commit of its own: killed half-way, the partitions that are done stay done. It never
-//! stands in the way of a writer: appends do not disturb it, and it disturbs no append; where another job removed the same
-//! files first, the partition is left for the next run.
+//! Partition by partition, committed as soon as [`COMMIT_BYTES`] were read: killed half-way, what is committed stays. It
+//! never stands in the way of a writer: appends do not disturb it, and it disturbs no append; where another job removed the
+//! same files first, that partition is left for the next run.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -22,6 +22,9 @@ use crate::context::Context;
 use crate::error::BatchError;
 use crate::moved::Moved;
 use crate::output::{FileNames, Output};
+
+/// Bytes read from which on partitions are committed. One by one, small partitions would cost more commits than work.
+const COMMIT_BYTES: u64 = 128 << 20;
 
 /// What is compacted.
 #[derive(Clone, Debug)]
@@ -93,19 +96,21 @@ pub async fn run(
     };
     let groups = plan(committer.table(), files, options);
     let total = groups.len();
-    for (done, (partition, group)) in groups.into_iter().enumerate() {
+    let mut done = Done::default();
+    for (number, (partition, group)) in groups.into_iter().enumerate() {
         context.check()?;
         let what = format!("compacting {} {partition}: {} files", report.table, group.len());
-        context.tell(what, done, total, report.rows);
+        context.tell(what, number, total, report.rows + done.rows());
         if options.dry_run {
-            report.partitions += 1;
-            report.files_rewritten += group.len() as u64;
-            report.bytes_rewritten += group.iter().map(|live| live.file.file_size_in_bytes()).sum::<u64>();
-            report.rows += group.iter().map(|live| live.file.record_count()).sum::<u64>();
+            report.add(&Rewritten { partition, removed: group, files: Vec::new() });
             continue;
         }
-        rewrite(context, &mut committer, partition, group, &mut report).await?;
+        done.partitions.push(rewrite(context, committer.table(), &done.names, partition, group).await?);
+        if done.bytes() >= COMMIT_BYTES {
+            land(&mut committer, std::mem::take(&mut done), &mut report).await?;
+        }
     }
+    land(&mut committer, done, &mut report).await?;
     report.seconds = started.elapsed().as_secs_f64();
     let what = if options.dry_run { "looked at" } else { "compacted" };
     context.tell(format!("{what} {}", report.table), total, total, report.rows);
@@ -138,51 +143,114 @@ fn plan(
     groups
 }
 
+/// A partition's small files, and those that have their rows now.
+struct Rewritten {
+    partition: FilePartition,
+    removed: Vec<LiveFile>,
+    files: Vec<DataFile>,
+}
+
+impl Rewritten {
+    fn rows(&self) -> u64 {
+        self.removed.iter().map(|live| live.file.record_count()).sum()
+    }
+
+    fn bytes(&self) -> u64 {
+        self.removed.iter().map(|live| live.file.file_size_in_bytes()).sum()
+    }
+}
+
+/// Partitions that are rewritten and not committed.
+struct Done {
+    names: FileNames,
+    partitions: Vec<Rewritten>,
+}
+
+impl Default for Done {
+    fn default() -> Self {
+        Self { names: FileNames::new(Uuid::now_v7()), partitions: Vec::new() }
+    }
+}
+
+impl Done {
+    fn rows(&self) -> u64 {
+        self.partitions.iter().map(Rewritten::rows).sum()
+    }
+
+    fn bytes(&self) -> u64 {
+        self.partitions.iter().map(Rewritten::bytes).sum()
+    }
+}
+
+impl CompactReport {
+    fn add(&mut self, done: &Rewritten) {
+        let (num_old, num_new) = (done.removed.len() as u64, done.files.len() as u64);
+        self.partitions += 1;
+        self.files_rewritten += num_old;
+        self.bytes_rewritten += done.bytes();
+        self.rows += done.rows();
+        // Nothing is added by a dry run, and nothing removed.
+        if num_new > 0 {
+            self.files_after = (self.files_after + num_new).saturating_sub(num_old);
+            self.files_added += num_new;
+            self.bytes_added += done.files.iter().map(|file| file.file_size_in_bytes()).sum::<u64>();
+        }
+    }
+}
+
 async fn rewrite(
     context: &Context,
-    committer: &mut Committer,
+    table: &LoadedTable,
+    names: &FileNames,
     partition: FilePartition,
-    group: Vec<LiveFile>,
-    report: &mut CompactReport,
-) -> Result<(), BatchError> {
-    let commit_id = Uuid::now_v7();
-    let names = FileNames::new(commit_id);
-    let table = committer.table().clone();
-    let files = match move_rows(context, &table, partition, &names, &group).await? {
+    removed: Vec<LiveFile>,
+) -> Result<Rewritten, BatchError> {
+    let files = match move_rows(context, table, partition, names, &removed).await? {
         Some(files) => files,
-        None => read_rows(context, &table, partition, &names, &group).await?,
+        None => read_rows(context, table, partition, names, &removed).await?,
     };
-    let rows: u64 = group.iter().map(|live| live.file.record_count()).sum();
     let written: u64 = files.iter().map(|file| file.record_count()).sum();
+    let done = Rewritten { partition, removed, files };
+    let rows = done.rows();
     if rows != written {
         let source = format!("{rows} rows were read and {written} written; nothing was committed").into();
         return Err(BatchError::Rows { table: table.name.clone(), source });
     }
-    let (num_old, num_new) = (group.len() as u64, files.len() as u64);
-    let old_bytes: u64 = group.iter().map(|live| live.file.file_size_in_bytes()).sum();
-    let new_bytes: u64 = files.iter().map(|file| file.file_size_in_bytes()).sum();
-    let commit = Commit { commit_id, kind: Kind::Replace, files, removed: group, ..Commit::default() };
-    match committer.commit(commit).await {
-        Ok(landing) => {
-            info!(table = %table.name, %partition, rows, from = num_old, to = num_new, "compacted");
-            report.partitions += 1;
-            report.files_after = (report.files_after + num_new).saturating_sub(num_old);
-            report.files_rewritten += num_old;
-            report.files_added += num_new;
-            report.bytes_rewritten += old_bytes;
-            report.bytes_added += new_bytes;
-            report.rows += rows;
-            report.snapshot_id = landing.snapshot_id.or(report.snapshot_id);
-            Ok(())
+    info!(table = %table.name, %partition, rows, from = done.removed.len(), to = done.files.len(), "rewritten");
+    Ok(done)
+}
+
+/// Commits partitions together. Where another job changed one of them meanwhile, each of the others alone.
+async fn land(committer: &mut Committer, done: Done, report: &mut CompactReport) -> Result<(), BatchError> {
+    let mut together = vec![(done.names.commit_id(), done.partitions)];
+    while let Some((commit_id, partitions)) = together.pop().filter(|(_, partitions)| !partitions.is_empty())
+    {
+        let commit = Commit {
+            commit_id,
+            kind: Kind::Replace,
+            files: partitions.iter().flat_map(|done| done.files.clone()).collect(),
+            removed: partitions.iter().flat_map(|done| done.removed.clone()).collect(),
+            ..Commit::default()
+        };
+        match committer.commit(commit).await {
+            Ok(landing) => {
+                partitions.iter().for_each(|done| report.add(done));
+                report.snapshot_id = landing.snapshot_id.or(report.snapshot_id);
+            }
+            Err(error) if error.overtaken() => {
+                committer.refresh().await?;
+                if let [done] = partitions.as_slice() {
+                    let (table, partition) = (&committer.table().name, done.partition);
+                    warn!(%table, %partition, %error, "left for the next compaction");
+                    report.partitions_left += 1;
+                } else {
+                    together.extend(partitions.into_iter().map(|done| (Uuid::now_v7(), vec![done])));
+                }
+            }
+            Err(error) => return Err(error.into()),
         }
-        Err(error) if error.overtaken() => {
-            warn!(table = %table.name, %partition, %error, "left for the next compaction");
-            report.partitions_left += 1;
-            committer.refresh().await?;
-            Ok(())
-        }
-        Err(error) => Err(error.into()),
     }
+    Ok(())
 }
 
 /// Writes the rows anew as they are stored; `None` if some of them must be read as values.

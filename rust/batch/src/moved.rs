@@ -79,7 +79,10 @@ impl<'a> Moved<'a> {
         if self.rows.num_rows() == 0 {
             return Ok(());
         }
-        let rows = Arc::new(std::mem::replace(&mut self.rows, StoredRows::with_capacity(&self.layout, self.run_rows)));
+        let rows = Arc::new(std::mem::replace(
+            &mut self.rows,
+            StoredRows::with_capacity(&self.layout, self.run_rows),
+        ));
         let order = rows.order(self.sort_key)?;
         let writer = self.files.open().await?;
         for some in order.chunks(GROUP_ROWS) {

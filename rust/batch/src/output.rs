@@ -39,6 +39,11 @@ impl FileNames {
         Self { commit_id, count: Arc::default() }
     }
 
+    /// The commit's id.
+    pub fn commit_id(&self) -> Uuid {
+        self.commit_id
+    }
+
     fn next(&self) -> String {
         format!("{}-{}", self.commit_id, self.count.fetch_add(1, Ordering::Relaxed))
     }

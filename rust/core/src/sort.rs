@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, UInt32Array};
+use arrow::buffer::NullBuffer;
 use arrow::compute::{SortColumn, SortOptions, lexsort_to_indices, take_record_batch};
 use arrow::datatypes::{Date32Type, Int32Type, Int64Type, TimestampMicrosecondType};
 use arrow::error::ArrowError;
@@ -107,28 +108,37 @@ struct Ranks {
 }
 
 fn ranks(array: &ArrayRef) -> Option<Ranks> {
-    let values: Vec<i64> = if let Some(longs) = array.as_primitive_opt::<Int64Type>() {
-        longs.values().to_vec()
-    } else if let Some(times) = array.as_primitive_opt::<TimestampMicrosecondType>() {
-        times.values().to_vec()
-    } else {
-        array.as_primitive_opt::<Int32Type>()?.values().iter().map(|value| i64::from(*value)).collect()
-    };
     let nulls = array.nulls().filter(|nulls| nulls.null_count() > 0);
-    let is_valid = |row: usize| nulls.is_none_or(|nulls| nulls.is_valid(row));
-    let (min, max) = match nulls {
-        None => (values.iter().min().copied(), values.iter().max().copied()),
-        Some(_) => {
-            let present = || (0..values.len()).filter(|row| is_valid(*row)).map(|row| values[row]);
-            (present().min(), present().max())
+    if let Some(longs) = array.as_primitive_opt::<Int64Type>() {
+        ranks_of(longs.values(), nulls)
+    } else if let Some(times) = array.as_primitive_opt::<TimestampMicrosecondType>() {
+        ranks_of(times.values(), nulls)
+    } else {
+        ranks_of(array.as_primitive_opt::<Int32Type>()?.values(), nulls)
+    }
+}
+
+fn ranks_of<T: Copy + Into<i64>>(values: &[T], nulls: Option<&NullBuffer>) -> Option<Ranks> {
+    let values = || values.iter().map(|value| (*value).into());
+    let (mut min, mut max) = (i64::MAX, i64::MIN);
+    match nulls {
+        None => values().for_each(|value: i64| (min, max) = (min.min(value), max.max(value))),
+        Some(nulls) => {
+            let present = values().zip(nulls).filter(|(_, is_valid)| *is_valid);
+            present.for_each(|(value, _)| (min, max) = (min.min(value), max.max(value)));
         }
-    };
-    let (min, max) = (min.unwrap_or(0), max.unwrap_or(0));
+    }
+    if min > max {
+        (min, max) = (0, 0);
+    }
     let widest = max.abs_diff(min).checked_add(1)?;
-    let rank = |row: usize| if is_valid(row) { values[row].abs_diff(min) + 1 } else { 0 };
+    let rank = |value: i64| value.abs_diff(min) + 1;
     let ranks = match nulls {
-        None => values.iter().map(|value| value.abs_diff(min) + 1).collect(),
-        Some(_) => (0..values.len()).map(rank).collect(),
+        None => values().map(rank).collect(),
+        Some(nulls) => {
+            let rank = |(value, is_valid)| if is_valid { rank(value) } else { 0 };
+            values().zip(nulls).map(rank).collect()
+        }
     };
     Some(Ranks { ranks, bits: u64::BITS - widest.leading_zeros() })
 }
@@ -140,8 +150,9 @@ fn packed_keys(keys: &[&ArrayRef]) -> Option<Vec<u64>> {
     if major.bits + minor.bits > u64::BITS || minor.bits == u64::BITS {
         return None;
     }
-    let packed = |(user, time): (&u64, &u64)| (user << minor.bits) | time;
-    Some(major.ranks.iter().zip(&minor.ranks).map(packed).collect())
+    let mut packed = major.ranks;
+    packed.iter_mut().zip(&minor.ranks).for_each(|(user, time)| *user = (*user << minor.bits) | time);
+    Some(packed)
 }
 
 /// Returns the order of the keys; `None` if they are in order already. The row number decides between equal keys.
@@ -152,7 +163,11 @@ fn packed_order(keys: Vec<u64>) -> Option<UInt32Array> {
     }
     let mut order: Vec<(u64, u32)> = keys.into_iter().zip(0_u32..).collect();
     // Rows that come from files in order are a few sorted runs, which the stable sort finds and merges.
-    if num_runs <= order.len() / LONG_RUN { order.sort() } else { order.sort_unstable() }
+    if num_runs <= order.len() / LONG_RUN {
+        order.sort()
+    } else {
+        order.sort_unstable()
+    }
     Some(UInt32Array::from_iter_values(order.into_iter().map(|(_, row)| row)))
 }
 

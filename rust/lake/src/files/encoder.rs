@@ -15,6 +15,9 @@ use super::metrics::NanCounts;
 use super::{Layout, encoding};
 use crate::stored::{StoredRows, write_columns};
 
+/// Bytes of an encoded row, generously.
+const ROW_BYTES: usize = 64;
+
 /// Encodes one file. After an error it must be dropped.
 pub(super) struct Encoder {
     file: SerializedFileWriter<Vec<u8>>,
@@ -33,7 +36,11 @@ impl Encoder {
     }
 
     /// Appends a batch in the file's columns as one row group.
-    pub(super) fn write_batch(&mut self, layout: &Layout, batch: &RecordBatch) -> Result<NanCounts, ParquetError> {
+    pub(super) fn write_batch(
+        &mut self,
+        layout: &Layout,
+        batch: &RecordBatch,
+    ) -> Result<NanCounts, ParquetError> {
         let number = self.file.flushed_row_groups().len();
         let mut writers = self.columns.create_column_writers(number)?.into_iter();
         let mut group = self.file.next_row_group()?;
@@ -51,7 +58,13 @@ impl Encoder {
     }
 
     /// Appends rows in this order as one row group.
-    pub(super) fn write_stored(&mut self, rows: &StoredRows, order: &[u32]) -> Result<NanCounts, ParquetError> {
+    pub(super) fn write_stored(
+        &mut self,
+        rows: &StoredRows,
+        order: &[u32],
+    ) -> Result<NanCounts, ParquetError> {
+        // So that the bytes are not copied again and again as they grow; what is not used costs nothing.
+        self.file.inner_mut().reserve(order.len() * ROW_BYTES);
         let mut group = self.file.next_row_group()?;
         let nan_counts = write_columns(&mut group, rows, order)?;
         group.close()?;

@@ -19,8 +19,8 @@ use iceberg::spec::{DataContentType, DataFile, DataFileBuilder, DataFileFormat, 
 use parquet::errors::ParquetError;
 use parquet::file::metadata::{KeyValue, ParquetMetaData};
 
-pub(crate) use self::encoding::pays_dictionary;
 use self::encoder::Encoder;
+pub(crate) use self::encoding::pays_dictionary;
 pub use self::layout::Layout;
 pub use self::partition::{FilePartition, check_partitioning};
 use crate::catalog::LoadedTable;

@@ -48,7 +48,9 @@ impl Nulls {
 impl Column {
     pub(super) fn new(field: &Field) -> Self {
         let values = match field.kind {
-            _ if field.is_coded => Values::Coded { codes: Vec::new(), dictionary: Dictionary::default() },
+            _ if field.is_coded => {
+                Values::Coded { codes: Vec::new(), dictionary: Dictionary::new(field.kind) }
+            }
             Kind::Text | Kind::Binary => {
                 Values::Bytes { values: Vec::new(), ends: Vec::new(), nulls: Nulls::default() }
             }
@@ -117,19 +119,22 @@ impl Column {
     }
 
     /// Numbers or bytes that order as the values do, for `streamify_core::order_of`.
-    pub(super) fn sort_key(&self, kind: Kind) -> ArrayRef {
+    pub(super) fn sort_key(&self) -> ArrayRef {
         match &self.values {
             Values::Coded { codes, dictionary } => {
-                let ranks = dictionary.ranks(kind);
+                let ranks = dictionary.ranks();
                 // Null comes first in any case, and a place before all others does not need a mask.
-                let ranks: Vec<i32> = [-1].into_iter().chain(ranks.into_iter().map(|rank| rank as i32)).collect();
+                let ranks: Vec<i32> =
+                    [-1].into_iter().chain(ranks.into_iter().map(|rank| rank as i32)).collect();
                 let key: Vec<i32> = codes.iter().map(|code| ranks[*code as usize]).collect();
                 Arc::new(Int32Array::from(key))
             }
             Values::Numbers { values, nulls } => {
-                let present = nulls.0.iter().any(|is_null| *is_null).then(|| {
-                    NullBuffer::from_iter((0..values.len()).map(|row| !nulls.has(row)))
-                });
+                let present = nulls
+                    .0
+                    .iter()
+                    .any(|is_null| *is_null)
+                    .then(|| NullBuffer::from_iter((0..values.len()).map(|row| !nulls.has(row))));
                 let values: Vec<i64> = values.iter().map(|value| i64::from_le_bytes(*value)).collect();
                 Arc::new(Int64Array::new(values.into(), present))
             }

@@ -10,19 +10,19 @@ use super::Kind;
 /// Distinct values, each with a number from 0 on.
 #[derive(Clone, Debug)]
 pub(super) struct Dictionary {
+    kind: Kind,
     bytes: Vec<u8>,
     /// Where each value ends.
     ends: Vec<usize>,
     /// Hash and number of each value.
     numbers: HashTable<(u64, u32)>,
-    hasher: FixedState,
 }
 
-impl Default for Dictionary {
-    fn default() -> Self {
-        let (bytes, ends, numbers) = Default::default();
-        Self { bytes, ends, numbers, hasher: FixedState::with_seed(0) }
-    }
+/// A hash that no two numbers share, so that it stands for the number (the last step of MurmurHash3).
+fn mixed(number: u64) -> u64 {
+    let number = (number ^ number >> 33).wrapping_mul(0xff51_afd7_ed55_8ccd);
+    let number = (number ^ number >> 33).wrapping_mul(0xc4ce_b9fe_1a85_ec53);
+    number ^ number >> 33
 }
 
 fn value<'a>(bytes: &'a [u8], ends: &[usize], number: usize) -> &'a [u8] {
@@ -31,6 +31,12 @@ fn value<'a>(bytes: &'a [u8], ends: &[usize], number: usize) -> &'a [u8] {
 }
 
 impl Dictionary {
+    /// No values; `kind` is that of all that will come.
+    pub(super) fn new(kind: Kind) -> Self {
+        let (bytes, ends, numbers) = Default::default();
+        Self { kind, bytes, ends, numbers }
+    }
+
     /// Makes room for values.
     pub(super) fn reserve(&mut self, num_values: usize) {
         self.ends.reserve(num_values);
@@ -38,13 +44,23 @@ impl Dictionary {
     }
 
     /// Returns the number of a value, a new one if it is not there yet.
+    #[inline]
     pub(super) fn number_of(&mut self, wanted: &[u8]) -> u32 {
-        let Self { bytes, ends, numbers, hasher } = self;
-        let mut hasher = hasher.build_hasher();
-        hasher.write(wanted);
-        let hash = hasher.finish();
-        let is_it = |entry: &(u64, u32)| entry.0 == hash && value(bytes, ends, entry.1 as usize) == wanted;
-        if let Some((_, number)) = numbers.find(hash, is_it) {
+        let Self { kind, bytes, ends, numbers } = self;
+        let (hash, found) = if kind.width().is_some() {
+            let mut number = [0; 8];
+            number[..wanted.len()].copy_from_slice(wanted);
+            let hash = mixed(u64::from_le_bytes(number));
+            (hash, numbers.find(hash, |entry| entry.0 == hash))
+        } else {
+            let mut hasher = FixedState::with_seed(0).build_hasher();
+            hasher.write(wanted);
+            let hash = hasher.finish();
+            let is_it =
+                |entry: &(u64, u32)| entry.0 == hash && value(bytes, ends, entry.1 as usize) == wanted;
+            (hash, numbers.find(hash, is_it))
+        };
+        if let Some((_, number)) = found {
             return *number;
         }
         // Rows have 32-bit numbers, see `StoredRows::MAX_ROWS`, and there are not more values than rows.
@@ -70,10 +86,10 @@ impl Dictionary {
         self.bytes.capacity() + self.ends.capacity() * size_of::<usize>() + self.numbers.allocation_size()
     }
 
-    /// Returns the place of each value in the order of `kind`.
-    pub(super) fn ranks(&self, kind: Kind) -> Vec<u32> {
+    /// Returns the place of each value in the order of its kind.
+    pub(super) fn ranks(&self) -> Vec<u32> {
         let mut sorted: Vec<u32> = (0..self.len() as u32).collect();
-        sorted.sort_unstable_by(|left, right| kind.compare(self.value(*left), self.value(*right)));
+        sorted.sort_unstable_by(|left, right| self.kind.compare(self.value(*left), self.value(*right)));
         let mut ranks = vec![0; sorted.len()];
         for (rank, number) in (0..).zip(sorted) {
             ranks[number as usize] = rank;
@@ -88,21 +104,19 @@ mod tests {
 
     #[test]
     fn equal_values_have_one_number_and_the_empty_one_is_a_value() {
-        let mut dictionary = Dictionary::default();
-        let numbers: Vec<u32> =
-            ["b", "", "a", "b", ""].map(|text| dictionary.number_of(text.as_bytes())).to_vec();
+        let mut dictionary = Dictionary::new(Kind::Text);
+        let numbers = ["b", "", "a", "b", ""].map(|text| dictionary.number_of(text.as_bytes()));
         assert_eq!(numbers, [0, 1, 2, 0, 1]);
         assert_eq!(dictionary.value(1), b"");
         assert_eq!(dictionary.value(2), b"a");
-        assert_eq!(dictionary.ranks(Kind::Text), [2, 0, 1]);
+        assert_eq!(dictionary.ranks(), [2, 0, 1]);
     }
 
     #[test]
     fn numbers_are_ranked_by_value_and_not_by_their_bytes() {
-        let mut dictionary = Dictionary::default();
-        for number in [256_i64, -1, 3] {
-            dictionary.number_of(&number.to_le_bytes());
-        }
-        assert_eq!(dictionary.ranks(Kind::Int64), [2, 0, 1]);
+        let mut dictionary = Dictionary::new(Kind::Int64);
+        let numbers = [256_i64, -1, 3, -1].map(|number| dictionary.number_of(&number.to_le_bytes()));
+        assert_eq!(numbers, [0, 1, 2, 1]);
+        assert_eq!(dictionary.ranks(), [2, 0, 1]);
     }
 }

@@ -12,7 +12,9 @@ use iceberg::{Error, ErrorKind};
 use parquet::arrow::async_reader::MetadataFetch;
 use parquet::basic::Encoding;
 use parquet::errors::ParquetError;
-use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData, ParquetMetaDataReader, RowGroupMetaData};
+use parquet::file::metadata::{
+    ColumnChunkMetaData, ParquetMetaData, ParquetMetaDataReader, RowGroupMetaData,
+};
 use parquet::file::reader::{ChunkReader, Length};
 
 use super::pages::{self, Unpacker};
@@ -167,6 +169,12 @@ async fn open_source(table: &LoadedTable, file: &DataFile) -> iceberg::Result<(S
         Error::new(ErrorKind::DataInvalid, format!("`{}` has no Parquet footer", file.file_path()))
             .with_source(error)
     })?;
+    let counted: i64 = metadata.row_groups().iter().map(RowGroupMetaData::num_rows).sum();
+    if u64::try_from(counted) != Ok(file.record_count()) {
+        let (path, expected) = (file.file_path(), file.record_count());
+        let message = format!("`{path}` has {counted} rows by its footer, and {expected} by the table");
+        return Err(Error::new(ErrorKind::DataInvalid, message));
+    }
     Ok((source, metadata))
 }
 
@@ -178,7 +186,8 @@ fn places(layout: &StoredLayout, metadata: &ParquetMetaData) -> Option<Vec<Optio
     }
     let place = |field: &Field| {
         let wanted = &field.descriptor;
-        let Some(place) = columns.iter().position(|column| column.self_type().get_basic_info().id() == field.id)
+        let Some(place) =
+            columns.iter().position(|column| column.self_type().get_basic_info().id() == field.id)
         else {
             return (wanted.max_def_level() > 0).then_some(None);
         };
@@ -221,13 +230,9 @@ fn append(
             continue;
         };
         let chunk = group.column(place);
-        let name = || field.descriptor.name();
-        pages::append(column, field, bytes, chunk, &mut unpacker)
-            .map_err(|error| ParquetError::General(format!("column `{}`: {error}", name())))?;
-        if column.num_rows() != total {
-            let (found, name) = (column.num_rows() - rows.num_rows, name());
-            return Err(ParquetError::General(format!("column `{name}` has {found} rows of {num_rows}")));
-        }
+        pages::append(column, field, bytes, chunk, num_rows, &mut unpacker).map_err(|error| {
+            ParquetError::General(format!("column `{}`: {error}", field.descriptor.name()))
+        })?;
     }
     rows.num_rows = total;
     Ok(())

@@ -22,6 +22,20 @@ pub(super) enum Run<'a> {
     Values(&'a [u32]),
 }
 
+/// Calls the function made for this width alone, in which all places are known; `$zero` for none.
+macro_rules! for_width {
+    ($width:expr, $call:ident($($argument:expr),*), $zero:expr) => {
+        for_width!($width, $call($($argument),*), $zero,
+            1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28 29 30 31 32)
+    };
+    ($width:expr, $call:ident $arguments:tt, $zero:expr, $($known:literal)*) => {
+        match $width {
+            $($known => $call::<$known> $arguments,)*
+            _ => $zero,
+        }
+    };
+}
+
 fn damaged(problem: &str) -> ParquetError {
     ParquetError::General(format!("run lengths and packed bits: {problem}"))
 }
@@ -97,7 +111,7 @@ fn unpack(
     Ok(())
 }
 
-/// Unpacks groups by code for this width alone, in which all places are known. Missing bytes are zeros.
+/// Unpacks groups. Missing bytes are zeros.
 fn unpack_groups(packed: &[u8], width: u32, groups: &mut [[u32; GROUP]]) {
     fn of_width<const WIDTH: usize>(packed: &[u8], groups: &mut [[u32; GROUP]]) {
         let (whole, rest) = packed.as_chunks::<WIDTH>();
@@ -114,15 +128,7 @@ fn unpack_groups(packed: &[u8], width: u32, groups: &mut [[u32; GROUP]]) {
             }
         }
     }
-    macro_rules! of_width {
-        ($($width:literal)*) => {
-            match width {
-                $($width => of_width::<$width>(packed, groups),)*
-                _ => groups.fill([0; GROUP]),
-            }
-        };
-    }
-    of_width!(1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28 29 30 31 32);
+    for_width!(width, of_width(packed, groups), groups.fill([0; GROUP]));
 }
 
 /// Returns the bits that the largest value takes; 0 for zero.
@@ -164,24 +170,29 @@ fn put_varint(mut value: u64, out: &mut Vec<u8>) {
 
 /// Appends one run of packed values; none, no run. The last group is filled up with zeros.
 fn pack(values: &[u32], width: u32, out: &mut Vec<u8>) {
-    if values.is_empty() {
-        return;
-    }
-    let groups = values.len().div_ceil(GROUP);
-    put_varint((groups as u64) << 1 | 1, out);
-    let end = out.len() + groups * width as usize;
-    let (mut waiting, mut num_bits) = (0_u64, 0);
-    for value in values {
-        waiting |= u64::from(*value) << num_bits;
-        num_bits += width;
-        if num_bits >= 32 {
-            out.extend_from_slice(&(waiting as u32).to_le_bytes());
-            waiting >>= 32;
-            num_bits -= 32;
+    fn of_width<const WIDTH: usize>(values: &[u32], out: &mut Vec<u8>) {
+        let (whole, rest) = values.as_chunks::<GROUP>();
+        let mut last = [0; GROUP];
+        last[..rest.len()].copy_from_slice(rest);
+        let last = (!rest.is_empty()).then_some(&last);
+        for group in whole.iter().chain(last) {
+            let mut bytes = [0; WIDTH];
+            let (mut waiting, mut num_bits, mut at) = (0_u64, 0, 0);
+            for value in group {
+                waiting |= u64::from(*value) << num_bits;
+                num_bits += WIDTH;
+                while num_bits >= 8 {
+                    bytes[at] = waiting as u8;
+                    (waiting, num_bits, at) = (waiting >> 8, num_bits - 8, at + 1);
+                }
+            }
+            out.extend_from_slice(&bytes);
         }
     }
-    out.extend_from_slice(&waiting.to_le_bytes()[..num_bits.div_ceil(8) as usize]);
-    out.resize(end, 0);
+    if !values.is_empty() {
+        put_varint((values.len().div_ceil(GROUP) as u64) << 1 | 1, out);
+        for_width!(width, of_width(values, out), ());
+    }
 }
 
 #[cfg(test)]

@@ -35,7 +35,8 @@ fn eight(value: &[u8]) -> [u8; 8] {
 impl Kind {
     /// The kind of a column; `None` where the order of its values is not the one below, or it is not flat.
     pub(super) fn of(column: &ColumnDescriptor) -> Option<Self> {
-        let flat = column.max_rep_level() == 0 && column.max_def_level() <= 1 && column.path().parts().len() == 1;
+        let flat =
+            column.max_rep_level() == 0 && column.max_def_level() <= 1 && column.path().parts().len() == 1;
         let plain = column.logical_type_ref().is_none();
         let ordered = match column.logical_type_ref() {
             Some(LogicalType::Date | LogicalType::Time { .. } | LogicalType::Timestamp { .. }) => true,
@@ -101,7 +102,9 @@ pub(super) struct Bounds<'a> {
 fn prefix(value: &[u8]) -> u64 {
     match value.first_chunk() {
         Some(eight) => u64::from_be_bytes(*eight),
-        None => value.iter().chain([0; 8].iter()).take(8).fold(0, |number, byte| number << 8 | u64::from(*byte)),
+        None => {
+            value.iter().chain([0; 8].iter()).take(8).fold(0, |number, byte| number << 8 | u64::from(*byte))
+        }
     }
 }
 
@@ -114,7 +117,8 @@ impl<'a> Bounds<'a> {
     pub(super) fn add(&mut self, value: &'a [u8]) {
         let is_text = matches!(self.kind, Kind::Text | Kind::Binary);
         let (least, greatest) = self.prefixes;
-        if self.kind.is_nan(value) || is_text && (least.saturating_add(1)..greatest).contains(&prefix(value)) {
+        if self.kind.is_nan(value) || is_text && (least.saturating_add(1)..greatest).contains(&prefix(value))
+        {
             return;
         }
         let both = match self.both {

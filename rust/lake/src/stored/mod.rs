@@ -56,8 +56,8 @@ impl StoredLayout {
         let schema = table.metadata.current_schema();
         let layout = Layout::new(&table.name, schema)?;
         let converted = ArrowSchemaConverter::new().convert(&layout.arrow_schema());
-        let parquet = converted
-            .map_err(|source| FileError::EncodingFailed { path: table.name.clone(), source })?;
+        let parquet =
+            converted.map_err(|source| FileError::EncodingFailed { path: table.name.clone(), source })?;
         let fields = schema.as_struct().fields();
         if parquet.num_columns() != fields.len() {
             return Ok(None);
@@ -108,12 +108,10 @@ impl StoredRows {
     /// # Errors
     /// Those of Arrow's kernels.
     pub fn order(&self, sort_key: &[String]) -> Result<Vec<u32>, ArrowError> {
-        let place = |name: &String| self.layout.fields.iter().position(|field| field.descriptor.name() == name);
-        let keys: Vec<ArrayRef> = sort_key
-            .iter()
-            .filter_map(place)
-            .map(|place| self.columns[place].sort_key(self.layout.fields[place].kind))
-            .collect();
+        let place =
+            |name: &String| self.layout.fields.iter().position(|field| field.descriptor.name() == name);
+        let keys: Vec<ArrayRef> =
+            sort_key.iter().filter_map(place).map(|place| self.columns[place].sort_key()).collect();
         Ok(match streamify_core::order_of(&keys.iter().collect::<Vec<_>>())? {
             Some(order) => order.values().to_vec(),
             None => (0..self.num_rows as u32).collect(),

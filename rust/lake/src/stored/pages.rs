@@ -74,7 +74,7 @@ impl Unpacker {
     }
 }
 
-/// Appends the rows of a chunk.
+/// Appends the rows of a chunk, as many as its row group has.
 ///
 /// # Errors
 /// Pages that are damaged, or encoded as [`super::StoredFile::open`] does not take them.
@@ -83,6 +83,7 @@ pub(super) fn append<R: ChunkReader + 'static>(
     field: &Field,
     bytes: &Arc<R>,
     chunk: &ColumnChunkMetaData,
+    num_rows: usize,
     unpacker: &mut Unpacker,
 ) -> Result<(), ParquetError> {
     let is_optional = chunk.column_descr().max_def_level() > 0;
@@ -92,7 +93,7 @@ pub(super) fn append<R: ChunkReader + 'static>(
         true => chunk.clone().into_builder().set_compression(Compression::UNCOMPRESSED).build()?,
         false => chunk.clone(),
     };
-    let num_rows = usize::try_from(chunk.num_values()).unwrap_or_default();
+    let mut left = num_rows;
     let mut pages = SerializedPageReader::new(Arc::clone(bytes), &chunk, num_rows, None)?;
     let mut known = Known::Codes(Vec::new());
     while let Some(page) = pages.get_next_page()? {
@@ -101,6 +102,10 @@ pub(super) fn append<R: ChunkReader + 'static>(
             known = dictionary(column, field.kind, values, *num_values as usize)?;
             continue;
         }
+        // Before room is made for them.
+        left = left
+            .checked_sub(page.num_values() as usize)
+            .ok_or_else(|| damaged("more rows than announced"))?;
         let parts = parts(&page, is_optional, is_packed, unpacker)?;
         match parts.encoding {
             Encoding::RLE_DICTIONARY | Encoding::PLAIN_DICTIONARY => add_known(column, &known, &parts)?,
@@ -108,6 +113,9 @@ pub(super) fn append<R: ChunkReader + 'static>(
             Encoding::RLE if field.kind == Kind::Bool => add_bits(column, &parts)?,
             other => return Err(damaged(&format!("values in an encoding that was not announced: {other}"))),
         }
+    }
+    if left > 0 {
+        return Err(damaged(&format!("the last {left} of {num_rows} rows are missing")));
     }
     Ok(())
 }
@@ -143,7 +151,8 @@ fn parts<'a>(
             let mut values = unpacker.unpack(is_packed, buf)?;
             let mut levels: &[u8] = &[];
             if is_optional {
-                let length = values.split_off(..4).and_then(|bytes| bytes.first_chunk()).ok_or_else(cut_off)?;
+                let length =
+                    values.split_off(..4).and_then(|bytes| bytes.first_chunk()).ok_or_else(cut_off)?;
                 levels = values.split_off(..u32::from_le_bytes(*length) as usize).ok_or_else(cut_off)?;
             }
             (*num_values as usize, *encoding, levels, values)
@@ -221,7 +230,9 @@ fn add_known(column: &mut Column, known: &Known, parts: &Parts<'_>) -> Result<()
             add_codes(&mut found, known, width, bytes, num_values)?;
             let mut found = found.as_slice();
             parts.place(column, |column, count| {
-                if let (Values::Coded { codes, .. }, Some(some)) = (&mut column.values, found.split_off(..count)) {
+                if let (Values::Coded { codes, .. }, Some(some)) =
+                    (&mut column.values, found.split_off(..count))
+                {
                     codes.extend_from_slice(some);
                 }
                 Ok(())
@@ -277,7 +288,8 @@ fn add_plain(column: &mut Column, kind: Kind, parts: &Parts<'_>) -> Result<(), P
     parts.place(column, |column, count| {
         match &mut column.values {
             Values::Numbers { values, .. } => {
-                let bytes = left.split_off(..count.saturating_mul(8)).ok_or_else(|| damaged("a page is cut off"))?;
+                let bytes =
+                    left.split_off(..count.saturating_mul(8)).ok_or_else(|| damaged("a page is cut off"))?;
                 values.extend_from_slice(bytes.as_chunks().0);
             }
             Values::Bytes { values, ends, .. } => {

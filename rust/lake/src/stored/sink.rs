@@ -18,8 +18,10 @@ use super::Field;
 /// What a page has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Content {
-    /// Values that hardly repeat.
+    /// Values as they are, because their dictionary was too large.
     Values,
+    /// Values as they are, which hardly repeat: numbers, ids.
+    Unique,
     /// Numbers of so many bits in the chunk's dictionary.
     Codes { width: u32 },
 }
@@ -30,8 +32,8 @@ pub(super) enum Content {
 pub(super) struct Codecs {
     /// Text, and codes of whole bytes.
     usual: Compressor<'static>,
-    /// Repetitions far away are rare, so they are looked for in a small table.
-    values: Compressor<'static>,
+    /// Numbers and ids: what repeats at all repeats at once, so a small table finds it.
+    unique: Compressor<'static>,
     /// Bits that do not keep to bytes: no byte is more frequent than others.
     codes: Compressor<'static>,
 }
@@ -39,17 +41,17 @@ pub(super) struct Codecs {
 impl Codecs {
     pub(super) fn new() -> Result<Self, ParquetError> {
         let new = || Compressor::new(ZstdLevel::default().compression_level());
-        let (usual, mut values, mut codes) = (new()?, new()?, new()?);
-        values.set_parameter(CParameter::HashLog(6))?;
+        let (usual, mut unique, mut codes) = (new()?, new()?, new()?);
+        unique.set_parameter(CParameter::HashLog(6))?;
         codes.set_parameter(CParameter::TargetLength(1))?;
-        Ok(Self { usual, values, codes })
+        Ok(Self { usual, unique, codes })
     }
 
     fn compress(&mut self, content: Content, page: &[u8]) -> Result<Bytes, ParquetError> {
         let codec = match content {
-            Content::Values => &mut self.values,
+            Content::Unique => &mut self.unique,
             Content::Codes { width } if width > u8::BITS => &mut self.codes,
-            Content::Codes { .. } => &mut self.usual,
+            Content::Codes { .. } | Content::Values => &mut self.usual,
         };
         Ok(Bytes::from(codec.compress(page)?))
     }
@@ -98,8 +100,8 @@ impl<'a> Sink<'a> {
             buf: codecs.compress(content, page)?,
             num_values: num_rows as u32,
             encoding: match content {
-                Content::Values => Encoding::PLAIN,
                 Content::Codes { .. } => Encoding::RLE_DICTIONARY,
+                Content::Values | Content::Unique => Encoding::PLAIN,
             },
             def_level_encoding: Encoding::RLE,
             rep_level_encoding: Encoding::RLE,

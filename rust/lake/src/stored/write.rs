@@ -20,7 +20,9 @@ use super::{Field, Kind, StoredRows, hybrid};
 
 /// Bytes of a dictionary page at most, as the parquet crate has it.
 const MAX_DICTIONARY: usize = 1 << 20;
-/// Rows of a data page at most, as the parquet crate has it.
+/// Bytes of a data page of codes or numbers at most, as the parquet crate has it.
+const PAGE_BYTES: usize = 1 << 20;
+/// Rows of a data page of text at most, as the parquet crate has it.
 const PAGE_ROWS: usize = 20_000;
 /// Not in the chunk's dictionary yet.
 const UNUSED: u32 = u32::MAX;
@@ -38,11 +40,11 @@ pub(crate) fn write_columns(
 ) -> Result<Vec<(i32, u64)>, ParquetError> {
     let mut scratch = Scratch::new()?;
     let mut nan_counts = Vec::new();
-    let pages: Vec<PageRows> = order.chunks(PAGE_ROWS).map(PageRows::of).collect();
+    let stretches = stretches(order);
     for (field, column) in rows.layout.fields.iter().zip(&rows.columns) {
         let chunk = Chunk {
             field,
-            pages: &pages,
+            stretches: &stretches,
             num_rows: order.len(),
             has_nulls: column.has_nulls,
             scratch: &mut scratch,
@@ -57,25 +59,34 @@ pub(crate) fn write_columns(
     Ok(nan_counts)
 }
 
-/// The rows of a page, as stretches of rows that follow each other: what is merged from sorted files has long ones.
-struct PageRows {
-    num_rows: usize,
-    stretches: Vec<Range<usize>>,
+/// Returns rows as stretches that follow each other in the order of arrival: what is merged from sorted files has long ones.
+fn stretches(order: &[u32]) -> Vec<Range<usize>> {
+    let stretch = |rows: &[u32]| {
+        let first = rows.first().copied().unwrap_or_default() as usize;
+        first..first + rows.len()
+    };
+    order.chunk_by(|row, next| row + 1 == *next).map(stretch).collect()
 }
 
-impl PageRows {
-    fn of(rows: &[u32]) -> Self {
-        let stretch = |rows: &[u32]| {
-            let first = rows.first().copied().unwrap_or_default() as usize;
-            first..first + rows.len()
-        };
-        let stretches = rows.chunk_by(|row, next| row + 1 == *next).map(stretch).collect();
-        Self { num_rows: rows.len(), stretches }
+/// Returns the stretches of each page of so many rows.
+fn pages(stretches: &[Range<usize>], page_rows: usize) -> Vec<Vec<Range<usize>>> {
+    let mut pages = vec![Vec::new()];
+    let mut room = page_rows;
+    for stretch in stretches {
+        let mut left = stretch.clone();
+        while !left.is_empty() {
+            if room == 0 {
+                pages.push(Vec::new());
+                room = page_rows;
+            }
+            let taken = left.start..left.end.min(left.start + room);
+            (left.start, room) = (taken.end, room - taken.len());
+            if let Some(page) = pages.last_mut() {
+                page.push(taken);
+            }
+        }
     }
-
-    fn rows(&self) -> impl Iterator<Item = usize> {
-        self.stretches.iter().cloned().flatten()
-    }
+    pages
 }
 
 /// Room that the chunks share, so that it is not taken anew for each.
@@ -100,26 +111,25 @@ impl Scratch {
     }
 
     /// Makes `used` and `coded`, and returns the bytes of the chunk's dictionary in PLAIN encoding.
-    fn code(&mut self, codes: &[u32], dictionary: &Dictionary, pages: &[PageRows], num_rows: usize) -> usize {
-        self.numbers.clear();
-        self.numbers.resize(dictionary.len() + 1, UNUSED);
-        self.numbers[NULL as usize] = ABSENT;
-        self.used.clear();
-        self.coded.clear();
-        self.coded.reserve(num_rows);
-        let mut num_bytes = 0;
-        for stretch in pages.iter().flat_map(|page| &page.stretches) {
-            for code in &codes[stretch.clone()] {
-                let number = &mut self.numbers[*code as usize];
-                if *number == UNUSED {
-                    *number = self.used.len() as u32;
-                    self.used.push(code - 1);
-                    num_bytes += dictionary.value(code - 1).len() + size_of::<u32>();
-                }
-                self.coded.push(*number);
-            }
+    fn code(
+        &mut self,
+        codes: &[u32],
+        dictionary: &Dictionary,
+        rows: &[Range<usize>],
+        num_rows: usize,
+    ) -> usize {
+        let Self { numbers, used, coded, .. } = self;
+        numbers.clear();
+        numbers.resize(dictionary.len() + 1, UNUSED);
+        numbers[NULL as usize] = ABSENT;
+        used.clear();
+        coded.clear();
+        coded.reserve(num_rows);
+        for stretch in rows {
+            coded.extend_from_slice(&codes[stretch.clone()]);
         }
-        num_bytes
+        renumber(coded, numbers, used);
+        used.iter().map(|number| dictionary.value(*number).len() + size_of::<u32>()).sum()
     }
 
     /// As [`Scratch::code`], where every row has the one value that there is.
@@ -129,6 +139,21 @@ impl Scratch {
         self.coded.clear();
         self.coded.resize(num_rows, 0);
         dictionary.value(0).len() + size_of::<u32>()
+    }
+}
+
+/// Replaces codes by numbers in the order of their first use.
+///
+/// A function of its own: inside a larger one it has no registers left, and takes twice as long.
+#[inline(never)]
+fn renumber(coded: &mut [u32], numbers: &mut [u32], used: &mut Vec<u32>) {
+    for code in coded {
+        let number = &mut numbers[*code as usize];
+        if *number == UNUSED {
+            *number = used.len() as u32;
+            used.push(*code - 1);
+        }
+        *code = *number;
     }
 }
 
@@ -142,7 +167,7 @@ struct Written {
 /// A chunk in the making.
 struct Chunk<'a> {
     field: &'a Field,
-    pages: &'a [PageRows],
+    stretches: &'a [Range<usize>],
     num_rows: usize,
     /// Whether some row may be null.
     has_nulls: bool,
@@ -170,7 +195,7 @@ impl Chunk<'_> {
         let is_one = !self.has_nulls && dictionary.len() == 1;
         let num_bytes = match is_one {
             true => scratch.code_one(dictionary, self.num_rows),
-            false => scratch.code(codes, dictionary, self.pages, self.num_rows),
+            false => scratch.code(codes, dictionary, self.stretches, self.num_rows),
         };
         let (coded, used) = (mem::take(&mut scratch.coded), mem::take(&mut scratch.used));
         let value = |number: &u32| dictionary.value(used[*number as usize]);
@@ -181,8 +206,9 @@ impl Chunk<'_> {
             used.iter().for_each(|number| put_plain(kind, dictionary.value(*number), &mut scratch.page));
             self.sink.dictionary(used.len(), &scratch.page, &mut scratch.codecs)?;
         }
+        let page_rows = if is_plain { PAGE_ROWS } else { 8 * PAGE_BYTES / width.max(1) as usize };
         let mut num_nulls = 0;
-        for rows in coded.chunks(PAGE_ROWS) {
+        for rows in coded.chunks(page_rows) {
             let nulls = self.begin_page(rows.len(), rows.iter().map(|number| *number == ABSENT));
             num_nulls += nulls;
             let scratch = &mut *self.scratch;
@@ -217,22 +243,25 @@ impl Chunk<'_> {
     fn write_numbers(&mut self, values: &[[u8; 8]], nulls: &Nulls) -> Result<Statistics, ParquetError> {
         let (mut least, mut greatest) = (i64::MAX, i64::MIN);
         let mut num_nulls = 0;
-        for page in self.pages {
-            let nulls_here = self.begin_page(page.num_rows, page.rows().map(|row| nulls.has(row)));
+        for page in pages(self.stretches, PAGE_BYTES / 8) {
+            let num_rows = page.iter().map(ExactSizeIterator::len).sum();
+            let nulls_here =
+                self.begin_page(num_rows, page.iter().cloned().flatten().map(|row| nulls.has(row)));
             num_nulls += nulls_here;
-            for stretch in &page.stretches {
-                let mut add = |some: &[[u8; 8]]| {
-                    let numbers = || some.iter().map(|value| i64::from_le_bytes(*value));
-                    least = numbers().fold(least, i64::min);
-                    greatest = numbers().fold(greatest, i64::max);
-                    self.scratch.page.extend_from_slice(some.as_flattened());
-                };
-                match nulls_here {
-                    0 => add(&values[stretch.clone()]),
-                    _ => stretch.clone().filter(|row| !nulls.has(*row)).for_each(|row| add(&values[row..=row])),
+            let begin = self.scratch.page.len();
+            for stretch in page {
+                if nulls_here == 0 {
+                    self.scratch.page.extend_from_slice(values[stretch].as_flattened());
+                } else {
+                    let present = stretch.filter(|row| !nulls.has(*row));
+                    present.for_each(|row| self.scratch.page.extend_from_slice(&values[row]));
                 }
             }
-            self.end_page(page.num_rows, Content::Values)?;
+            for value in self.scratch.page[begin..].as_chunks().0 {
+                let number = i64::from_le_bytes(*value);
+                (least, greatest) = (least.min(number), greatest.max(number));
+            }
+            self.end_page(num_rows, Content::Unique)?;
         }
         let both = [least.to_le_bytes(), greatest.to_le_bytes()];
         let mut bounds = Bounds::new(self.field.kind);
@@ -250,17 +279,18 @@ impl Chunk<'_> {
     ) -> Result<Statistics, ParquetError> {
         let mut bounds = Bounds::new(self.field.kind);
         let mut num_nulls = 0;
-        for page in self.pages {
+        for page in pages(self.stretches, PAGE_ROWS) {
+            let num_rows = page.iter().map(ExactSizeIterator::len).sum();
             // A null has no bytes here, so a stretch can be taken as a whole.
-            num_nulls += self.begin_page(page.num_rows, page.rows().map(|row| nulls.has(row)));
-            for stretch in &page.stretches {
+            num_nulls += self.begin_page(num_rows, page.iter().cloned().flatten().map(|row| nulls.has(row)));
+            for stretch in &page {
                 let whole = begin_of(ends, stretch.start)..begin_of(ends, stretch.end);
                 self.scratch.page.extend_from_slice(&values[whole]);
                 for row in stretch.clone().filter(|row| !nulls.has(*row)) {
                     bounds.add(bytes_of(values, ends, row));
                 }
             }
-            self.end_page(page.num_rows, Content::Values)?;
+            self.end_page(num_rows, Content::Unique)?;
         }
         Ok(bounds.statistics(num_nulls))
     }

@@ -1,0 +1,374 @@
+//! Rows that are moved as they are stored, against the same rows read, sorted and written as values.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a panic in a test is its report")]
+
+mod support;
+
+use std::fs::File;
+use std::ops::Range;
+use std::path::Path;
+use std::sync::Arc;
+
+use arrow::array::{
+    ArrayRef, BooleanArray, Date32Array, Float64Array, Int32Array, Int64Array, LargeBinaryArray, RecordBatch,
+    StringArray, TimestampMicrosecondArray,
+};
+use arrow::compute::{concat_batches, take_record_batch};
+use iceberg::arrow::schema_to_arrow_schema;
+use iceberg::spec::{DataContentType, DataFile, DataFileBuilder, DataFileFormat, Literal, Struct};
+use parquet::arrow::ArrowWriter;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::basic::{Compression, Encoding, ZstdLevel};
+use parquet::file::properties::{WriterProperties, WriterVersion};
+use proptest::prelude::*;
+use streamify_core::contract::{Column, ColumnType};
+use streamify_core::order_of;
+use streamify_core::sort::PartitionKey;
+use streamify_lake::stored::{StoredFile, StoredLayout, StoredRows};
+use streamify_lake::{DataFileWriter, LoadedTable, Partitioning, TableSpec};
+use support::lake;
+
+const DAY: i32 = 19_723;
+
+/// A column of each kind, some with values that repeat and some with values that do not.
+fn spec() -> TableSpec {
+    use ColumnType::{Binary, Boolean, Date, Double, Int, Long, String, Timestamp};
+    TableSpec {
+        name: "plays".to_owned(),
+        doc: "One row per play".to_owned(),
+        columns: vec![
+            Column::new("userId", Long, true, "Who"),
+            Column::new("event_id", String, true, "Nearly unique"),
+            Column::new("song", String, true, "What"),
+            Column::new("length", Double, true, "How long"),
+            Column::new("paid", Boolean, true, "Whether it was paid for"),
+            Column::new("level", Int, true, "Which plan"),
+            Column::new("ts", Long, true, "When, in milliseconds"),
+            Column::new("raw", Binary, true, "As it came"),
+            Column::new("event_ts", Timestamp, false, "When"),
+            Column::new("event_date", Date, false, "On which day"),
+        ],
+        identity: Vec::new(),
+        partitioning: Partitioning::Identity("event_date".to_owned()),
+        sort_key: vec!["userId".to_owned(), "event_ts".to_owned()],
+        properties: Vec::new(),
+    }
+}
+
+/// How a file is written, and by whatever rule its values are made.
+#[derive(Clone, Debug)]
+struct Plan {
+    num_rows: usize,
+    seed: u64,
+    /// Different values of a column that repeats.
+    distinct: u64,
+    /// Of a hundred values so many are null.
+    nulls: u64,
+    newest: bool,
+    dictionary: bool,
+    compression: Compression,
+    page_rows: usize,
+    group_rows: usize,
+}
+
+fn plans() -> impl Strategy<Value = Vec<Plan>> {
+    let compression = prop_oneof![
+        Just(Compression::UNCOMPRESSED),
+        Just(Compression::SNAPPY),
+        Just(Compression::ZSTD(ZstdLevel::default()))
+    ];
+    let nulls = prop_oneof![Just(0_u64), 1..99_u64, Just(100_u64)];
+    let sizes = (1..600_usize, 1..200_usize, 20..600_usize);
+    let plan = (sizes, any::<u64>(), 1..40_u64, nulls, any::<bool>(), any::<bool>(), compression).prop_map(
+        |((num_rows, page_rows, group_rows), seed, distinct, nulls, newest, dictionary, compression)| Plan {
+            num_rows,
+            seed,
+            distinct,
+            nulls,
+            newest,
+            dictionary,
+            compression,
+            page_rows,
+            group_rows,
+        },
+    );
+    prop::collection::vec(plan, 1..5)
+}
+
+/// A number that is as good as random, by row and column.
+fn noise(seed: u64, row: u64, column: u64) -> u64 {
+    let mixed =
+        (seed ^ row.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ column << 32).wrapping_mul(0xff51_afd7_ed55_8ccd);
+    (mixed ^ mixed >> 33).wrapping_mul(0xc4ce_b9fe_1a85_ec53) >> 7
+}
+
+fn rows(table: &LoadedTable, plan: &Plan) -> RecordBatch {
+    let number = |row: usize, column: u64| noise(plan.seed, row as u64, column);
+    let present = |row: usize, column: u64| number(row, column + 100) % 100 >= plan.nulls;
+    let few = |row: usize, column: u64| {
+        // Long stretches of one value, as sorted files have them.
+        let row = if plan.seed.is_multiple_of(2) { row / 37 } else { row };
+        present(row, column).then(|| noise(plan.seed % 3, row as u64, column) % plan.distinct)
+    };
+    let length =
+        |value: u64| [f64::NAN, 0.0, -0.0, -1.5, f64::MAX][value as usize % 5] * (1 + value / 5) as f64;
+    let range = 0..plan.num_rows;
+    let times = range.clone().map(|row| 1_704_067_200_000_000 + (number(row, 1) % 1_000) as i64);
+    let id = |row| present(row, 2).then(|| format!("{:016x}", number(row, 2)));
+    let song = |row| few(row, 3).map(|value| "é".repeat(value as usize));
+    let raw = |row| present(row, 4).then(|| number(row, 4).to_be_bytes()[..row % 9].to_vec());
+    let raws: Vec<Option<Vec<u8>>> = range.clone().map(raw).collect();
+    let columns: Vec<ArrayRef> = vec![
+        Arc::new(range.clone().map(|row| few(row, 5).map(|value| value as i64 - 7)).collect::<Int64Array>()),
+        Arc::new(range.clone().map(id).collect::<StringArray>()),
+        Arc::new(range.clone().map(song).collect::<StringArray>()),
+        Arc::new(range.clone().map(|row| few(row, 6).map(length)).collect::<Float64Array>()),
+        Arc::new(range.clone().map(|row| few(row, 7).map(|value| value % 2 == 0)).collect::<BooleanArray>()),
+        Arc::new(range.clone().map(|row| few(row, 8).map(|value| -(value as i32))).collect::<Int32Array>()),
+        Arc::new(
+            range
+                .clone()
+                .map(|row| present(row, 9).then(|| number(row, 9) as i64 - (1 << 40)))
+                .collect::<Int64Array>(),
+        ),
+        Arc::new(LargeBinaryArray::from_iter(raws)),
+        Arc::new(TimestampMicrosecondArray::from_iter_values(times).with_timezone("+00:00")),
+        Arc::new(Date32Array::from(vec![DAY; plan.num_rows])),
+    ];
+    let schema = schema_to_arrow_schema(table.metadata.current_schema()).unwrap();
+    RecordBatch::try_new(Arc::new(schema), columns).unwrap()
+}
+
+fn write(folder: &Path, name: &str, rows: &RecordBatch, properties: WriterProperties) -> DataFile {
+    let path = folder.join(name);
+    let mut writer =
+        ArrowWriter::try_new(File::create(&path).unwrap(), rows.schema(), Some(properties)).unwrap();
+    writer.write(rows).unwrap();
+    writer.close().unwrap();
+    DataFileBuilder::default()
+        .content(DataContentType::Data)
+        .file_path(format!("file://{}", path.display()))
+        .file_format(DataFileFormat::Parquet)
+        .partition(Struct::from_iter([Some(Literal::date(DAY))]))
+        .record_count(rows.num_rows() as u64)
+        .file_size_in_bytes(path.metadata().unwrap().len())
+        .build()
+        .unwrap()
+}
+
+fn properties(plan: &Plan) -> WriterProperties {
+    let version = if plan.newest { WriterVersion::PARQUET_2_0 } else { WriterVersion::PARQUET_1_0 };
+    let builder = WriterProperties::builder()
+        .set_writer_version(version)
+        .set_compression(plan.compression)
+        .set_dictionary_enabled(plan.dictionary)
+        // Some columns outgrow their dictionary half-way.
+        .set_dictionary_page_size_limit(200)
+        .set_write_batch_size(plan.page_rows)
+        .set_data_page_row_count_limit(plan.page_rows)
+        .set_max_row_group_row_count(Some(plan.group_rows));
+    // The newest version has other encodings where there is no dictionary; truths keep theirs.
+    let plain = ["userId", "event_id", "song", "length", "level", "ts", "raw", "event_ts", "event_date"];
+    plain
+        .into_iter()
+        .fold(builder, |builder, name| builder.set_column_encoding(name.into(), Encoding::PLAIN))
+        .build()
+}
+
+fn read(file: &DataFile) -> RecordBatch {
+    let path = file.file_path().trim_start_matches("file://");
+    let reader = ParquetRecordBatchReaderBuilder::try_new(File::open(path).unwrap()).unwrap();
+    let schema = reader.schema().clone();
+    let batches: Vec<RecordBatch> = reader.build().unwrap().collect::<Result<_, _>>().unwrap();
+    concat_batches(&schema, &batches).unwrap()
+}
+
+/// The rows of the files, moved into one file.
+async fn moved(table: &LoadedTable, files: &[DataFile], group_rows: usize, stem: &str) -> DataFile {
+    let layout = StoredLayout::of(table).unwrap().unwrap();
+    let mut stored = StoredRows::with_capacity(&layout, 0);
+    for file in files {
+        let file = StoredFile::open(table, &layout, file).await.unwrap().unwrap();
+        for number in 0..file.num_row_groups() {
+            stored = file.read(number, stored).await.unwrap();
+        }
+    }
+    let order = stored.order(&spec().sort_key).unwrap();
+    let stored = Arc::new(stored);
+    let mut writer = DataFileWriter::create(table, PartitionKey::EventDate(DAY), stem).await.unwrap();
+    for some in order.chunks(group_rows) {
+        writer.write_stored(Arc::clone(&stored), some.to_vec()).await.unwrap();
+    }
+    writer.close(&[], true).await.unwrap()
+}
+
+/// The same by values.
+async fn by_values(table: &LoadedTable, rows: &RecordBatch, group_rows: usize, stem: &str) -> DataFile {
+    let keys = ["userId", "event_ts"].map(|name| rows.column_by_name(name).unwrap());
+    let sorted = match order_of(&keys).unwrap() {
+        Some(order) => take_record_batch(rows, &order).unwrap(),
+        None => rows.clone(),
+    };
+    let mut writer = DataFileWriter::create(table, PartitionKey::EventDate(DAY), stem).await.unwrap();
+    for first in (0..sorted.num_rows()).step_by(group_rows) {
+        let some = sorted.slice(first, group_rows.min(sorted.num_rows() - first));
+        writer.write_row_group(&some).await.unwrap();
+    }
+    writer.close(&[], true).await.unwrap()
+}
+
+fn check(moved: &DataFile, by_values: &DataFile) {
+    assert_eq!(moved.record_count(), by_values.record_count());
+    let (found, expected) = (read(moved), read(by_values));
+    for (place, field) in expected.schema().fields().iter().enumerate() {
+        assert_eq!(found.column(place), expected.column(place), "column {}", field.name());
+    }
+    assert_eq!(moved.value_counts(), by_values.value_counts());
+    assert_eq!(moved.null_value_counts(), by_values.null_value_counts());
+    assert_eq!(moved.nan_value_counts(), by_values.nan_value_counts());
+    assert_eq!(moved.lower_bounds(), by_values.lower_bounds());
+    assert_eq!(moved.upper_bounds(), by_values.upper_bounds());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 96, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn rows_moved_are_rows_read_sorted_and_written(plans in plans(), group_rows in 1..700_usize) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let folder = tempfile::tempdir().unwrap();
+            let table = lake(folder.path()).await.ensure_table(&spec()).await.unwrap();
+            let batches: Vec<RecordBatch> = plans.iter().map(|plan| rows(&table, plan)).collect();
+            let files: Vec<DataFile> = batches
+                .iter()
+                .zip(&plans)
+                .enumerate()
+                .map(|(number, (rows, plan))| write(folder.path(), &format!("{number}.parquet"), rows, properties(plan)))
+                .collect();
+            let all = concat_batches(&batches[0].schema(), &batches).unwrap();
+            let expected = by_values(&table, &all, group_rows, "expected").await;
+            check(&moved(&table, &files, group_rows, "moved").await, &expected);
+            // What was moved can be moved again.
+            check(&moved(&table, std::slice::from_ref(&expected), group_rows, "again").await, &expected);
+        });
+    }
+}
+
+/// A plan without surprises.
+fn plain(num_rows: usize) -> Plan {
+    let compression = Compression::ZSTD(ZstdLevel::default());
+    let (seed, distinct, nulls, newest, dictionary) = (7, 30, 10, false, true);
+    Plan {
+        num_rows,
+        seed,
+        distinct,
+        nulls,
+        newest,
+        dictionary,
+        compression,
+        page_rows: 100,
+        group_rows: 1_000,
+    }
+}
+
+#[tokio::test]
+async fn values_that_outgrow_a_dictionary_are_written_as_they_are() {
+    let folder = tempfile::tempdir().unwrap();
+    let table = lake(folder.path()).await.ensure_table(&spec()).await.unwrap();
+    let rows = rows(&table, &plain(30_000));
+    let songs: StringArray = (0..30_000).map(|row| (row % 7 != 0).then(|| format!("{row:050}"))).collect();
+    let mut columns = rows.columns().to_vec();
+    columns[2] = Arc::new(songs);
+    let rows = RecordBatch::try_new(rows.schema(), columns).unwrap();
+    let file = write(folder.path(), "large.parquet", &rows, WriterProperties::default());
+
+    let moved = moved(&table, &[file], 30_000, "moved").await;
+
+    check(&moved, &by_values(&table, &rows, 30_000, "expected").await);
+    let path = moved.file_path().trim_start_matches("file://");
+    let footer = ParquetRecordBatchReaderBuilder::try_new(File::open(path).unwrap()).unwrap();
+    let songs = footer.metadata().row_group(0).column(2);
+    assert_eq!(songs.dictionary_page_offset(), None);
+    assert!(footer.metadata().row_group(0).column(0).dictionary_page_offset().is_some());
+}
+
+#[tokio::test]
+async fn other_encodings_are_not_taken() {
+    let folder = tempfile::tempdir().unwrap();
+    let table = lake(folder.path()).await.ensure_table(&spec()).await.unwrap();
+    let layout = StoredLayout::of(&table).unwrap().unwrap();
+    let rows = rows(&table, &plain(10));
+    let delta = WriterProperties::builder()
+        .set_column_dictionary_enabled("ts".into(), false)
+        .set_column_encoding("ts".into(), Encoding::DELTA_BINARY_PACKED)
+        .build();
+
+    let files = [("delta", delta), ("plain", WriterProperties::default())];
+
+    for (name, properties) in files {
+        let file = write(folder.path(), name, &rows, properties);
+        let taken = StoredFile::open(&table, &layout, &file).await.unwrap().is_some();
+        assert_eq!(taken, name == "plain", "{name}");
+    }
+}
+
+#[tokio::test]
+async fn a_column_that_a_file_lacks_is_null_and_one_of_another_type_is_not_taken() {
+    let folder = tempfile::tempdir().unwrap();
+    let table = lake(folder.path()).await.ensure_table(&spec()).await.unwrap();
+    let layout = StoredLayout::of(&table).unwrap().unwrap();
+    let rows = rows(&table, &plain(10));
+    let kept: Vec<usize> = (0..rows.num_columns()).filter(|place| ![1, 2, 6].contains(place)).collect();
+    let older = rows.project(&kept).unwrap();
+    let file = write(folder.path(), "older.parquet", &older, WriterProperties::default());
+
+    let moved = moved(&table, &[file], 100, "moved").await;
+
+    check(&moved, &by_values(&table, &older, 100, "expected").await);
+
+    let required = rows.project(&(0..9).collect::<Vec<_>>()).unwrap();
+    let lacking = write(folder.path(), "lacking.parquet", &required, WriterProperties::default());
+    assert!(StoredFile::open(&table, &layout, &lacking).await.unwrap().is_none(), "a required column");
+    let field = rows.schema().field(0).clone().with_data_type(arrow::datatypes::DataType::Int32);
+    let mut fields: Vec<_> = rows.schema().fields().to_vec();
+    fields[0] = Arc::new(field);
+    let mut columns = rows.columns().to_vec();
+    columns[0] = Arc::new(Int32Array::from(vec![1; 10]));
+    let narrow = RecordBatch::try_new(Arc::new(arrow::datatypes::Schema::new(fields)), columns).unwrap();
+    let narrow = write(folder.path(), "narrow.parquet", &narrow, WriterProperties::default());
+    assert!(StoredFile::open(&table, &layout, &narrow).await.unwrap().is_none(), "an int for a long");
+}
+
+#[tokio::test]
+async fn a_damaged_file_is_named_and_nothing_panics() {
+    let folder = tempfile::tempdir().unwrap();
+    let table = lake(folder.path()).await.ensure_table(&spec()).await.unwrap();
+    let layout = StoredLayout::of(&table).unwrap().unwrap();
+    let rows = rows(&table, &plain(500));
+    let file = write(folder.path(), "whole.parquet", &rows, properties(&plain(500)));
+    let whole = std::fs::read(folder.path().join("whole.parquet")).unwrap();
+    let damage = |range: Range<usize>, to: u8| {
+        let mut bytes = whole.clone();
+        bytes[range].fill(to);
+        std::fs::write(folder.path().join("whole.parquet"), bytes).unwrap();
+    };
+    let mut refused = 0;
+    for at in (4..whole.len() - 8).step_by(whole.len() / 150) {
+        damage(at..at + 6, at as u8);
+        let read = async {
+            let Some(file) = StoredFile::open(&table, &layout, &file).await? else { return Ok(()) };
+            let mut stored = StoredRows::with_capacity(&layout, 0);
+            for number in 0..file.num_row_groups() {
+                stored = file.read(number, stored).await?;
+            }
+            stored.order(&spec().sort_key).unwrap();
+            Ok::<(), streamify_lake::read::ReadError>(())
+        };
+        if let Err(error) = read.await {
+            assert!(error.source.to_string().contains("whole.parquet"), "{error:?}");
+            refused += 1;
+        }
+    }
+    assert!(refused > 50, "only {refused} of 150 were noticed");
+}
