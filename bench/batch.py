@@ -28,6 +28,8 @@ COMMIT_ROWS = 250_000
 BATCH_ROWS = 100_000
 #: So many runs of a job that can be repeated: the cheapest counts, for whatever disturbs a run only makes it dearer.
 ROUNDS = 3
+#: Days between the rows of such runs: more than the events span, late ones included.
+ROUND_DAYS = 100
 #: What a run may read of manifests and the like, in MB: it may follow the history, a little.
 MOST_METADATA = 4.0
 #: Late rows go back so many days.
@@ -35,8 +37,9 @@ LATE_DAYS = 30
 #: So many times is the batch added to each history.
 TURNS = 5
 #: By memory limit: its MiB; CPU-seconds per million rows of silver and of sessions at most; MB of Parquet that compaction must
-#: take in per CPU-second. Encoding alone allows 79; 29 to 47 were measured on one machine with the same program (ADR 8).
-LIMITS = {"1GiB": (1024, 2.5, 0.9, 28), "128MB": (122, 3.0, 1.3, 25)}
+#: take in per CPU-second. At 128MB nothing is asked for but that it works, slower: 1.1 to 1.6 were measured for sessions on one
+#: machine with the same program.
+LIMITS = {"1GiB": (1024, 2.5, 0.9, 100), "128MB": (122, 3.0, 1.7, 60)}
 #: Milliseconds of the first event, and of a day.
 START_MS, DAY_MS = 1_793_000_000_926, 86_400_000
 
@@ -100,11 +103,19 @@ def jobs(data: Path, work: Path, limit: str) -> Iterator[Claim]:
         once_more, known = lake.job("silver", "--tables", f"silver_{LISTENS}")
         yield equal(f"{name}: {BATCH_ROWS:,} known rows again: added", known["rows_out"], 0)
         yield at_most(f"{name}: {BATCH_ROWS:,} known rows again: CPU-s in all", once_more.cpu, 1.0)
-        compact, report = lake.job("compact", "--tables", f"bronze_{LISTENS}", "--min-files", "2")
-        megabytes = float(str(report["bytes_rewritten"])) / 1e6
-        yield at_least(f"{name}: compaction: MB of Parquet per CPU-s", megabytes / compact.cpu, compaction_goal)
-        yield at_most(f"{name}: compaction: peak memory", round(compact.peak_mib), mib, " MiB")
-        yield equal(f"{name}: compaction: bronze rows after", lake.rows(f"bronze_{LISTENS}"), delivered + BATCH_ROWS)
+        offset += BATCH_ROWS
+        rates, peak = [], 0.0
+        for number in range(ROUNDS):
+            # Rows can be compacted once: further rounds have the same ones, on other days.
+            if number > 0:
+                offset = lake.fill(data / f"{LISTENS}.kv", shift_days=number * ROUND_DAYS, offset=offset)
+            compact, report = lake.job("compact", "--tables", f"bronze_{LISTENS}", "--min-files", "2")
+            rates.append(float(str(report["bytes_rewritten"])) / 1e6 / compact.cpu)
+            peak = max(peak, compact.peak_mib)
+        yield at_least(f"{name}: compaction: MB of Parquet per CPU-s", max(rates), compaction_goal)
+        yield at_most(f"{name}: compaction: peak memory", round(peak), mib, " MiB")
+        rows = ROUNDS * delivered + BATCH_ROWS
+        yield equal(f"{name}: compaction: bronze rows after", lake.rows(f"bronze_{LISTENS}"), rows)
     shutil.rmtree(work / f"stack-{limit}")
 
 

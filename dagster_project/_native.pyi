@@ -186,8 +186,8 @@ def compact(
 ) -> dict[str, Any]:
     """Rewrites small data files of `table` into few large ones, sorted; the rows stay the same.
 
-    Partition by partition, each in a commit of its own. It stands in nobody's way: appends go on meanwhile, and a partition
-    whose files another job removed first is left for the next call.
+    Partition by partition, committed together from 128 MiB read on. It stands in nobody's way: appends go on meanwhile, and a
+    partition whose files another job removed first is left for the next call.
 
     Args:
         table: name of the table, without its namespace.

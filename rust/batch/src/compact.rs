@@ -15,6 +15,7 @@ use streamify_lake::FilePartition;
 use streamify_lake::catalog::LoadedTable;
 use streamify_lake::commit::{Commit, Committer, Kind};
 use streamify_lake::scan::{LiveFile, live_files};
+use streamify_lake::stored::StoredRows;
 use tracing::{info, warn};
 use uuid::Uuid;
 
@@ -97,6 +98,7 @@ pub async fn run(
     let groups = plan(committer.table(), files, options);
     let total = groups.len();
     let mut done = Done::default();
+    let mut room = None;
     for (number, (partition, group)) in groups.into_iter().enumerate() {
         context.check()?;
         let what = format!("compacting {} {partition}: {} files", report.table, group.len());
@@ -105,7 +107,8 @@ pub async fn run(
             report.add(&Rewritten { partition, removed: group, files: Vec::new() });
             continue;
         }
-        done.partitions.push(rewrite(context, committer.table(), &done.names, partition, group).await?);
+        done.partitions
+            .push(rewrite(context, committer.table(), &done.names, partition, group, &mut room).await?);
         if done.bytes() >= COMMIT_BYTES {
             land(&mut committer, std::mem::take(&mut done), &mut report).await?;
         }
@@ -204,8 +207,9 @@ async fn rewrite(
     names: &FileNames,
     partition: FilePartition,
     removed: Vec<LiveFile>,
+    room: &mut Option<StoredRows>,
 ) -> Result<Rewritten, BatchError> {
-    let files = match move_rows(context, table, partition, names, &removed).await? {
+    let files = match move_rows(context, table, partition, names, &removed, room).await? {
         Some(files) => files,
         None => read_rows(context, table, partition, names, &removed).await?,
     };
@@ -253,17 +257,18 @@ async fn land(committer: &mut Committer, done: Done, report: &mut CompactReport)
     Ok(())
 }
 
-/// Writes the rows anew as they are stored; `None` if some of them must be read as values.
+/// Writes the rows anew as they are stored; `None` if some of them must be read as values. `room` is used again and again.
 async fn move_rows(
     context: &Context,
     table: &LoadedTable,
     partition: FilePartition,
     names: &FileNames,
     group: &[LiveFile],
+    room: &mut Option<StoredRows>,
 ) -> Result<Option<Vec<DataFile>>, BatchError> {
     let sort_key = sort_columns(table);
     let num_rows = group.iter().map(|live| live.file.record_count()).sum();
-    let moved = Moved::new(context, table, partition, names, &sort_key, num_rows)?;
+    let moved = Moved::new(context, table, partition, names, &sort_key, num_rows, room.take())?;
     let Some(mut moved) = moved else { return Ok(None) };
     for live in group {
         if !moved.add(live).await? {
@@ -271,7 +276,9 @@ async fn move_rows(
         }
         context.meter.file(live.file.record_count(), live.file.file_size_in_bytes());
     }
-    moved.finish().await.map(Some)
+    let (files, rows) = moved.finish().await?;
+    *room = Some(rows);
+    Ok(Some(files))
 }
 
 /// Writes the rows anew by their values.

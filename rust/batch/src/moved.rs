@@ -28,7 +28,8 @@ pub struct Moved<'a> {
 }
 
 impl<'a> Moved<'a> {
-    /// Begins the files of a day of so many rows; `None` if the table has columns that must be read as values.
+    /// Begins the files of a day of so many rows, in the room of former rows; `None` if the table has columns that must be
+    /// read as values.
     ///
     /// # Errors
     /// A schema that cannot be written.
@@ -39,10 +40,14 @@ impl<'a> Moved<'a> {
         names: &FileNames,
         sort_key: &'a [String],
         num_rows: u64,
+        former: Option<StoredRows>,
     ) -> Result<Option<Self>, BatchError> {
         let Some(layout) = StoredLayout::of(table)? else { return Ok(None) };
         let run_rows = usize::try_from(num_rows).unwrap_or(RUN_ROWS).min(RUN_ROWS);
-        let rows = StoredRows::with_capacity(&layout, run_rows);
+        let rows = match former {
+            Some(former) => former.emptied(&layout, run_rows),
+            None => StoredRows::with_capacity(&layout, run_rows),
+        };
         let files = Files::new(table, partition, names);
         Ok(Some(Self { context, table, layout, sort_key, run_rows, rows, files }))
     }
@@ -66,28 +71,29 @@ impl<'a> Moved<'a> {
         Ok(true)
     }
 
-    /// Writes what waits, closes the last file, and returns all files of the day.
+    /// Writes what waits, closes the last file, and returns all files of the day, and the room for other rows.
     ///
     /// # Errors
     /// As [`Moved::add`].
-    pub async fn finish(mut self) -> Result<Vec<DataFile>, BatchError> {
+    pub async fn finish(mut self) -> Result<(Vec<DataFile>, StoredRows), BatchError> {
         self.flush().await?;
-        self.files.finish().await
+        Ok((self.files.finish().await?, self.rows))
     }
 
     async fn flush(&mut self) -> Result<(), BatchError> {
         if self.rows.num_rows() == 0 {
             return Ok(());
         }
-        let rows = Arc::new(std::mem::replace(
-            &mut self.rows,
-            StoredRows::with_capacity(&self.layout, self.run_rows),
-        ));
+        let rows = std::mem::replace(&mut self.rows, StoredRows::with_capacity(&self.layout, 0));
+        let rows = Arc::new(rows);
         let order = rows.order(self.sort_key)?;
         let writer = self.files.open().await?;
         for some in order.chunks(GROUP_ROWS) {
             self.context.check()?;
             writer.write_stored(Arc::clone(&rows), some.to_vec()).await?;
+        }
+        if let Some(former) = Arc::into_inner(rows) {
+            self.rows = former.emptied(&self.layout, self.run_rows);
         }
         self.files.end_run().await
     }

@@ -68,6 +68,26 @@ impl Column {
         }
     }
 
+    /// Removes all rows and keeps their room.
+    pub(super) fn clear(&mut self) {
+        self.has_nulls = false;
+        match &mut self.values {
+            Values::Coded { codes, dictionary } => {
+                codes.clear();
+                *dictionary = dictionary.emptied();
+            }
+            Values::Numbers { values, nulls } => {
+                values.clear();
+                nulls.0.clear();
+            }
+            Values::Bytes { values, ends, nulls } => {
+                values.clear();
+                ends.clear();
+                nulls.0.clear();
+            }
+        }
+    }
+
     pub(super) fn num_rows(&self) -> usize {
         match &self.values {
             Values::Coded { codes, .. } => codes.len(),

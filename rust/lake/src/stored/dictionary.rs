@@ -18,6 +18,8 @@ pub(super) struct Dictionary {
     numbers: HashTable<(u64, u32)>,
 }
 
+const HASHER: FixedState = FixedState::with_seed(0);
+
 /// A hash that no two numbers share, so that it stands for the number (the last step of MurmurHash3).
 fn mixed(number: u64) -> u64 {
     let number = (number ^ number >> 33).wrapping_mul(0xff51_afd7_ed55_8ccd);
@@ -37,6 +39,11 @@ impl Dictionary {
         Self { kind, bytes, ends, numbers }
     }
 
+    /// No values, of the same kind.
+    pub(super) fn emptied(&self) -> Self {
+        Self::new(self.kind)
+    }
+
     /// Makes room for values.
     pub(super) fn reserve(&mut self, num_values: usize) {
         self.ends.reserve(num_values);
@@ -44,30 +51,47 @@ impl Dictionary {
     }
 
     /// Returns the number of a value, a new one if it is not there yet.
-    #[inline]
     pub(super) fn number_of(&mut self, wanted: &[u8]) -> u32 {
-        let Self { kind, bytes, ends, numbers } = self;
-        let (hash, found) = if kind.width().is_some() {
-            let mut number = [0; 8];
-            number[..wanted.len()].copy_from_slice(wanted);
-            let hash = mixed(u64::from_le_bytes(number));
-            (hash, numbers.find(hash, |entry| entry.0 == hash))
-        } else {
-            let mut hasher = FixedState::with_seed(0).build_hasher();
-            hasher.write(wanted);
-            let hash = hasher.finish();
-            let is_it =
-                |entry: &(u64, u32)| entry.0 == hash && value(bytes, ends, entry.1 as usize) == wanted;
-            (hash, numbers.find(hash, is_it))
-        };
-        if let Some((_, number)) = found {
-            return *number;
+        match (self.kind.width(), wanted) {
+            (Some(8), wanted) => self.number_of_fixed::<8>(wanted.first_chunk().unwrap_or(&[0; 8])),
+            (Some(4), wanted) => self.number_of_fixed::<4>(wanted.first_chunk().unwrap_or(&[0; 4])),
+            (Some(_), wanted) => self.number_of_fixed::<1>(wanted.first_chunk().unwrap_or(&[0; 1])),
+            (None, wanted) => self.number_of_text(wanted),
         }
+    }
+
+    /// As [`Dictionary::number_of`], of a kind of this width.
+    #[inline]
+    pub(super) fn number_of_fixed<const WIDTH: usize>(&mut self, wanted: &[u8; WIDTH]) -> u32 {
+        let mut eight = [0; 8];
+        eight[..WIDTH].copy_from_slice(wanted);
+        let hash = mixed(u64::from_le_bytes(eight));
+        match self.numbers.find(hash, |entry| entry.0 == hash) {
+            Some((_, number)) => *number,
+            None => self.add(hash, wanted),
+        }
+    }
+
+    /// As [`Dictionary::number_of`], of a kind whose values have no width.
+    #[inline]
+    pub(super) fn number_of_text(&mut self, wanted: &[u8]) -> u32 {
+        let mut hasher = HASHER.build_hasher();
+        hasher.write(wanted);
+        let hash = hasher.finish();
+        let Self { bytes, ends, numbers, .. } = self;
+        let is_it = |entry: &(u64, u32)| entry.0 == hash && value(bytes, ends, entry.1 as usize) == wanted;
+        match numbers.find(hash, is_it) {
+            Some((_, number)) => *number,
+            None => self.add(hash, wanted),
+        }
+    }
+
+    fn add(&mut self, hash: u64, value: &[u8]) -> u32 {
         // Rows have 32-bit numbers, see `StoredRows::MAX_ROWS`, and there are not more values than rows.
-        let number = ends.len() as u32;
-        bytes.extend_from_slice(wanted);
-        ends.push(bytes.len());
-        numbers.insert_unique(hash, (hash, number), |entry| entry.0);
+        let number = self.ends.len() as u32;
+        self.bytes.extend_from_slice(value);
+        self.ends.push(self.bytes.len());
+        self.numbers.insert_unique(hash, (hash, number), |entry| entry.0);
         number
     }
 

@@ -32,7 +32,7 @@ use crate::catalog::LoadedTable;
 use crate::files::{FileError, Layout, pays_dictionary};
 
 /// A column of the table.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 struct Field {
     id: i32,
     kind: Kind,
@@ -90,6 +90,19 @@ impl StoredRows {
         let mut columns: Vec<Column> = layout.fields.iter().map(Column::new).collect();
         columns.iter_mut().for_each(|column| column.reserve(num_rows));
         Self { layout: layout.clone(), columns, num_rows: 0 }
+    }
+
+    /// No rows, and room for so many: the room of these rows, if they are of the same layout.
+    pub fn emptied(mut self, layout: &StoredLayout, num_rows: usize) -> Self {
+        if self.layout.fields != layout.fields {
+            return Self::with_capacity(layout, num_rows);
+        }
+        self.num_rows = 0;
+        for column in &mut self.columns {
+            column.clear();
+            column.reserve(num_rows);
+        }
+        self
     }
 
     /// How many rows there are.

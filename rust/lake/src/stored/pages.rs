@@ -127,16 +127,31 @@ fn dictionary(
     num_values: usize,
 ) -> Result<Known, ParquetError> {
     let mut left = bytes;
-    let values = (0..num_values).map(|_| next_plain(kind, &mut left));
-    match &mut column.values {
-        Values::Coded { dictionary, .. } => {
-            // Not more than the bytes allow: a wrong count must not take all memory.
-            dictionary.reserve(num_values.min(bytes.len()));
-            let codes = values.map(|value| value.map(|value| dictionary.number_of(value) + 1));
-            Ok(Known::Codes(codes.collect::<Result<_, _>>()?))
+    let Values::Coded { dictionary, .. } = &mut column.values else {
+        let values = (0..num_values).map(|_| next_plain(kind, &mut left).map(<[u8]>::to_vec));
+        return Ok(Known::Values(values.collect::<Result<_, _>>()?));
+    };
+    // Not more than the bytes allow: a wrong count must not take all memory.
+    let room = num_values.min(bytes.len());
+    dictionary.reserve(room);
+    let mut codes = Vec::with_capacity(room);
+    match kind.width() {
+        Some(8) => {
+            codes.extend(bytes.as_chunks().0.iter().map(|value| dictionary.number_of_fixed::<8>(value) + 1))
         }
-        _ => Ok(Known::Values(values.map(|value| value.map(<[u8]>::to_vec)).collect::<Result<_, _>>()?)),
+        Some(4) => {
+            codes.extend(bytes.as_chunks().0.iter().map(|value| dictionary.number_of_fixed::<4>(value) + 1))
+        }
+        _ => {
+            for _ in 0..num_values {
+                codes.push(dictionary.number_of(next_plain(kind, &mut left)?) + 1);
+            }
+        }
     }
+    if codes.len() != num_values {
+        return Err(damaged("a dictionary is cut off"));
+    }
+    Ok(Known::Codes(codes))
 }
 
 fn parts<'a>(
