@@ -20,6 +20,7 @@ use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::file::properties::{WriterProperties, WriterVersion};
+use parquet::file::reader::{FileReader as _, SerializedFileReader};
 use proptest::prelude::*;
 use streamify_core::contract::{Column, ColumnType};
 use streamify_core::order_of;
@@ -273,7 +274,7 @@ fn plain(num_rows: usize) -> Plan {
 }
 
 #[tokio::test]
-async fn values_that_outgrow_a_dictionary_are_written_as_they_are() {
+async fn values_that_outgrow_a_dictionary_are_written_as_they_are_in_pages_of_a_mebibyte() {
     let folder = tempfile::tempdir().unwrap();
     let table = lake(folder.path()).await.ensure_table(&spec()).await.unwrap();
     let rows = rows(&table, &plain(30_000));
@@ -287,10 +288,13 @@ async fn values_that_outgrow_a_dictionary_are_written_as_they_are() {
 
     check(&moved, &by_values(&table, &rows, 30_000, "expected").await);
     let path = moved.file_path().trim_start_matches("file://");
-    let footer = ParquetRecordBatchReaderBuilder::try_new(File::open(path).unwrap()).unwrap();
-    let songs = footer.metadata().row_group(0).column(2);
-    assert_eq!(songs.dictionary_page_offset(), None);
-    assert!(footer.metadata().row_group(0).column(0).dictionary_page_offset().is_some());
+    let reader = SerializedFileReader::new(File::open(path).unwrap()).unwrap();
+    let group = reader.get_row_group(0).unwrap();
+    assert_eq!(group.metadata().column(2).dictionary_page_offset(), None);
+    assert!(group.metadata().column(0).dictionary_page_offset().is_some());
+    let pages = group.get_column_page_reader(2).unwrap().map(|page| page.unwrap().buffer().len());
+    let sizes: Vec<usize> = pages.collect();
+    assert!(sizes.len() == 2 && sizes.iter().all(|size| *size < (1 << 20) + 10_000), "{sizes:?}");
 }
 
 #[tokio::test]

@@ -3,8 +3,8 @@
 //! Each chunk gets a dictionary of just the values that its rows have, in the order of their first use, unless that grows
 //! beyond [`MAX_DICTIONARY`]; then its values are written as they are. Bounds are those of the other data files.
 
-use std::mem;
 use std::ops::Range;
+use std::{iter, mem};
 
 use bytes::Bytes;
 use parquet::column::writer::ColumnCloseResult;
@@ -20,10 +20,8 @@ use super::{Field, Kind, StoredRows, hybrid};
 
 /// Bytes of a dictionary page at most, as the parquet crate has it.
 const MAX_DICTIONARY: usize = 1 << 20;
-/// Bytes of a data page of codes or numbers at most, as the parquet crate has it.
+/// Bytes of a data page at most, but for a single value that is larger; as the parquet crate has it.
 const PAGE_BYTES: usize = 1 << 20;
-/// Rows of a data page of text at most, as the parquet crate has it.
-const PAGE_ROWS: usize = 20_000;
 /// Not in the chunk's dictionary yet.
 const UNUSED: u32 = u32::MAX;
 /// In the place of a null.
@@ -68,23 +66,42 @@ fn stretches(order: &[u32]) -> Vec<Range<usize>> {
     order.chunk_by(|row, next| row + 1 == *next).map(stretch).collect()
 }
 
-/// Returns the stretches of each page of so many rows.
-fn pages(stretches: &[Range<usize>], page_rows: usize) -> Vec<Vec<Range<usize>>> {
-    let mut pages = vec![Vec::new()];
-    let mut room = page_rows;
-    for stretch in stretches {
-        let mut left = stretch.clone();
-        while !left.is_empty() {
-            if room == 0 {
-                pages.push(Vec::new());
-                room = page_rows;
+/// Returns how many rows each page takes, by the bytes of each row.
+fn page_sizes(row_bytes: impl Iterator<Item = usize>) -> Vec<usize> {
+    let mut sizes = Vec::new();
+    let (mut num_rows, mut num_bytes) = (0, 0);
+    for more in row_bytes {
+        if num_rows > 0 && num_bytes + more > PAGE_BYTES {
+            sizes.push(num_rows);
+            (num_rows, num_bytes) = (0, 0);
+        }
+        num_rows += 1;
+        num_bytes += more;
+    }
+    sizes.push(num_rows);
+    sizes
+}
+
+/// Returns the stretches of each page.
+fn pages(stretches: &[Range<usize>], sizes: impl IntoIterator<Item = usize>) -> Vec<Vec<Range<usize>>> {
+    let mut stretches = stretches.iter().cloned();
+    let mut left = 0..0;
+    let mut pages = Vec::new();
+    for mut room in sizes {
+        let mut page = Vec::new();
+        while room > 0 {
+            if left.is_empty() {
+                let Some(next) = stretches.next() else { break };
+                left = next;
             }
             let taken = left.start..left.end.min(left.start + room);
             (left.start, room) = (taken.end, room - taken.len());
-            if let Some(page) = pages.last_mut() {
-                page.push(taken);
-            }
+            page.push(taken);
         }
+        if page.is_empty() {
+            break;
+        }
+        pages.push(page);
     }
     pages
 }
@@ -206,9 +223,17 @@ impl Chunk<'_> {
             used.iter().for_each(|number| put_plain(kind, dictionary.value(*number), &mut scratch.page));
             self.sink.dictionary(used.len(), &scratch.page, &mut scratch.codecs)?;
         }
-        let page_rows = if is_plain { PAGE_ROWS } else { 8 * PAGE_BYTES / width.max(1) as usize };
+        let num_bytes = |number: &u32| match *number {
+            ABSENT => 0,
+            _ => value(number).len() + size_of::<u32>(),
+        };
+        let whole = [0..coded.len()];
+        let pages = match is_plain {
+            true => pages(&whole, page_sizes(coded.iter().map(num_bytes))),
+            false => pages(&whole, iter::repeat(8 * PAGE_BYTES / width.max(1) as usize)),
+        };
         let mut num_nulls = 0;
-        for rows in coded.chunks(page_rows) {
+        for rows in pages.into_iter().flatten().map(|rows| &coded[rows]) {
             let nulls = self.begin_page(rows.len(), rows.iter().map(|number| *number == ABSENT));
             num_nulls += nulls;
             let scratch = &mut *self.scratch;
@@ -243,7 +268,7 @@ impl Chunk<'_> {
     fn write_numbers(&mut self, values: &[[u8; 8]], nulls: &Nulls) -> Result<Statistics, ParquetError> {
         let (mut least, mut greatest) = (i64::MAX, i64::MIN);
         let mut num_nulls = 0;
-        for page in pages(self.stretches, PAGE_BYTES / 8) {
+        for page in pages(self.stretches, iter::repeat(PAGE_BYTES / 8)) {
             let num_rows = page.iter().map(ExactSizeIterator::len).sum();
             let nulls_here =
                 self.begin_page(num_rows, page.iter().cloned().flatten().map(|row| nulls.has(row)));
@@ -279,7 +304,9 @@ impl Chunk<'_> {
     ) -> Result<Statistics, ParquetError> {
         let mut bounds = Bounds::new(self.field.kind);
         let mut num_nulls = 0;
-        for page in pages(self.stretches, PAGE_ROWS) {
+        let num_bytes = |row| ends[row] - begin_of(ends, row);
+        let sizes = page_sizes(self.stretches.iter().cloned().flatten().map(num_bytes));
+        for page in pages(self.stretches, sizes) {
             let num_rows = page.iter().map(ExactSizeIterator::len).sum();
             // A null has no bytes here, so a stretch can be taken as a whole.
             num_nulls += self.begin_page(num_rows, page.iter().cloned().flatten().map(|row| nulls.has(row)));
