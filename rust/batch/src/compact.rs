@@ -220,7 +220,6 @@ async fn rewrite(
         let source = format!("{rows} rows were read and {written} written; nothing was committed").into();
         return Err(BatchError::Rows { table: table.name.clone(), source });
     }
-    info!(table = %table.name, %partition, rows, from = done.removed.len(), to = done.files.len(), "rewritten");
     Ok(done)
 }
 
@@ -238,7 +237,11 @@ async fn land(committer: &mut Committer, done: Done, report: &mut CompactReport)
         };
         match committer.commit(commit).await {
             Ok(landing) => {
-                partitions.iter().for_each(|done| report.add(done));
+                for done in &partitions {
+                    let (table, partition, rows) = (&committer.table().name, done.partition, done.rows());
+                    info!(%table, %partition, rows, from = done.removed.len(), to = done.files.len(), "compacted");
+                    report.add(done);
+                }
                 report.snapshot_id = landing.snapshot_id.or(report.snapshot_id);
             }
             Err(error) if error.overtaken() => {

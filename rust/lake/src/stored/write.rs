@@ -4,7 +4,7 @@
 //! beyond [`MAX_DICTIONARY`]; then its values are written as they are. Bounds are those of the other data files.
 
 use std::ops::Range;
-use std::{iter, mem};
+use std::{iter, mem, slice};
 
 use bytes::Bytes;
 use parquet::column::writer::ColumnCloseResult;
@@ -227,10 +227,11 @@ impl Chunk<'_> {
             ABSENT => 0,
             _ => value(number).len() + size_of::<u32>(),
         };
-        let whole = [0..coded.len()];
+        let all = 0..coded.len();
+        let whole = slice::from_ref(&all);
         let pages = match is_plain {
-            true => pages(&whole, page_sizes(coded.iter().map(num_bytes))),
-            false => pages(&whole, iter::repeat(8 * PAGE_BYTES / width.max(1) as usize)),
+            true => pages(whole, page_sizes(coded.iter().map(num_bytes))),
+            false => pages(whole, iter::repeat(8 * PAGE_BYTES / width.max(1) as usize)),
         };
         let mut num_nulls = 0;
         for rows in pages.into_iter().flatten().map(|rows| &coded[rows]) {
