@@ -107,8 +107,16 @@ pub async fn run(
             report.add(&Rewritten { partition, removed: group, files: Vec::new() });
             continue;
         }
-        done.partitions
-            .push(rewrite(context, committer.table(), &done.names, partition, group, &mut room).await?);
+        match rewrite(context, committer.table(), &done.names, partition, group, &mut room).await {
+            Ok(rewritten) => done.partitions.push(rewritten),
+            Err(error) => {
+                // One partition that cannot be read must not keep those before it from landing.
+                if !context.cancel.is_cancelled() {
+                    land(&mut committer, done, &mut report).await?;
+                }
+                return Err(error);
+            }
+        }
         if done.bytes() >= COMMIT_BYTES {
             land(&mut committer, std::mem::take(&mut done), &mut report).await?;
         }
