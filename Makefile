@@ -19,7 +19,8 @@ PART ?= bronze
 SIZE ?= full
 SEED ?= 7
 
-SYSTEM_PACKAGES := build-essential cmake pkg-config libssl-dev openssl zlib1g-dev python3-venv openjdk-17-jdk-headless maven
+# libcurl4-openssl-dev: librdkafka includes curl's header even where it is told to do without curl.
+SYSTEM_PACKAGES := build-essential cmake pkg-config libcurl4-openssl-dev libssl-dev openssl zlib1g-dev python3-venv openjdk-17-jdk-headless maven
 
 .PHONY: help setup build demo demo-stop ui test test-rust test-python lint format wheel bench prove stack-up stack-down clean
 

@@ -12,7 +12,7 @@ FROM rust:${RUST_VERSION}-slim-bookworm AS rust
 
 FROM python:${PYTHON_VERSION}-slim-bookworm AS build
 RUN apt-get update \
-    && apt-get install -y --no-install-recommends build-essential cmake libssl-dev pkg-config zlib1g-dev \
+    && apt-get install -y --no-install-recommends build-essential cmake libcurl4-openssl-dev libssl-dev pkg-config zlib1g-dev \
     && rm -rf /var/lib/apt/lists/*
 COPY --from=uv /uv /usr/local/bin/uv
 COPY --from=rust /usr/local/cargo /usr/local/cargo

@@ -8,7 +8,7 @@ ARG DEBIAN_VERSION=12.15
 
 FROM rust:${RUST_VERSION}-slim-bookworm AS build
 RUN apt-get update \
-    && apt-get install -y --no-install-recommends build-essential cmake libssl-dev pkg-config zlib1g-dev \
+    && apt-get install -y --no-install-recommends build-essential cmake libcurl4-openssl-dev libssl-dev pkg-config zlib1g-dev \
     && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
 COPY Cargo.toml Cargo.lock ./
