@@ -124,3 +124,30 @@ async fn a_partition_that_another_job_changed_is_left_and_the_others_land() {
     assert_eq!(files, BTreeMap::from([(0, 1), (1, 1), (2, 1)]));
     assert_eq!(by_id(home.path()).await, before);
 }
+
+/// A file of the last day is cut off: the run says so, and the days before it land.
+#[tokio::test]
+async fn a_file_that_cannot_be_read_ends_the_run_and_keeps_no_other_day_from_landing() {
+    let home = tempfile::tempdir().unwrap();
+    fill(home.path()).await;
+    let context = context(home.path()).await;
+    let table = context.table(TABLE).await.unwrap();
+    let files = live_files(&table, None).await.unwrap();
+    let last = files.iter().find(|live| live.day(&table.metadata) == Some(FIRST_DAY + 2)).unwrap();
+    let path = last.file.file_path().trim_start_matches("file://");
+    let whole = std::fs::read(path).unwrap();
+    std::fs::write(path, &whole[..whole.len() / 2]).unwrap();
+    let (_, snapshots) = state(&context).await;
+
+    let error = compact::run(&context, TABLE, &options(None)).await.unwrap_err();
+
+    let file = path.rsplit('/').next().unwrap();
+    let causes: Vec<String> =
+        std::iter::successors(Some(&error as &dyn std::error::Error), |error| error.source())
+            .map(ToString::to_string)
+            .collect();
+    assert!(causes.join(": ").contains(file), "{causes:?}");
+    assert_eq!(state(&context).await, (BTreeMap::from([(0, 1), (1, 1), (2, 4)]), snapshots + 1));
+    std::fs::write(path, whole).unwrap();
+    assert_eq!(by_id(home.path()).await.len(), 360);
+}

@@ -34,6 +34,8 @@ use crate::settings::S3Settings;
 /// What S3 accepts in one request to delete objects.
 pub(super) const MAX_DELETES_PER_REQUEST: usize = 1000;
 const MAX_ATTEMPTS: u32 = 4;
+/// Memory that is taken for an answer at most, in bytes, before it has come.
+const MAX_RESERVED: usize = 64 << 20;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 const READ_TIMEOUT: Duration = Duration::from_secs(20);
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(60);
@@ -278,9 +280,16 @@ async fn get(
     range: Option<String>,
 ) -> iceberg::Result<Bytes> {
     let request = client.get_object().bucket(&address.bucket).key(&address.key).set_range(range);
-    let answer = request.send().await.map_err(|error| s3_failure("read", path, error))?;
-    let body = answer.body.collect().await.map_err(|error| failure("read", path, true, error))?;
-    Ok(body.into_bytes())
+    let mut answer = request.send().await.map_err(|error| s3_failure("read", path, error))?;
+    let announced = answer.content_length().and_then(|length| usize::try_from(length).ok());
+    // Piece by piece into the memory that is returned: the connection's buffer is free again for the next piece.
+    let mut bytes = Vec::with_capacity(announced.unwrap_or_default().min(MAX_RESERVED));
+    while let Some(piece) =
+        answer.body.try_next().await.map_err(|error| failure("read", path, true, error))?
+    {
+        bytes.extend_from_slice(&piece);
+    }
+    Ok(Bytes::from(bytes))
 }
 
 /// Stores one object by a single request.

@@ -18,6 +18,8 @@ pub(super) struct Dictionary {
     numbers: HashTable<(u64, u32)>,
 }
 
+/// Whole numbers lie close together if the greatest is less than so many times their count above the least.
+const SPREAD: u32 = 16;
 const HASHER: FixedState = FixedState::with_seed(0);
 
 /// A hash that no two numbers share, so that it stands for the number (the last step of MurmurHash3).
@@ -110,8 +112,11 @@ impl Dictionary {
         self.bytes.capacity() + self.ends.capacity() * size_of::<usize>() + self.numbers.allocation_size()
     }
 
-    /// Returns the place of each value in the order of its kind.
+    /// Returns a number for each value that orders as the values do, below [`SPREAD`] times their count.
     pub(super) fn ranks(&self) -> Vec<u32> {
+        if let Some(distances) = self.distances() {
+            return distances;
+        }
         let mut sorted: Vec<u32> = (0..self.len() as u32).collect();
         sorted.sort_unstable_by(|left, right| self.kind.compare(self.value(*left), self.value(*right)));
         let mut ranks = vec![0; sorted.len()];
@@ -119,6 +124,19 @@ impl Dictionary {
             ranks[number as usize] = rank;
         }
         ranks
+    }
+
+    /// How far each value is from the least, which needs no sorting; `None` but for whole numbers that lie close together.
+    fn distances(&self) -> Option<Vec<u32>> {
+        if self.kind != Kind::Int64 {
+            return None;
+        }
+        let values = self.bytes.as_chunks().0.iter().map(|value| i64::from_le_bytes(*value));
+        let least = values.clone().min()?;
+        let most = u32::try_from(self.len()).ok()?.checked_mul(SPREAD)?.min(i32::MAX as u32);
+        let distance =
+            |value: i64| u32::try_from(value.abs_diff(least)).ok().filter(|distance| *distance < most);
+        values.map(distance).collect()
     }
 }
 
@@ -142,5 +160,14 @@ mod tests {
         let numbers = [256_i64, -1, 3, -1].map(|number| dictionary.number_of(&number.to_le_bytes()));
         assert_eq!(numbers, [0, 1, 2, 1]);
         assert_eq!(dictionary.ranks(), [2, 0, 1]);
+    }
+
+    #[test]
+    fn numbers_that_lie_close_together_are_ranked_by_their_distances() {
+        let mut dictionary = Dictionary::new(Kind::Int64);
+        [7_i64, -1, 46].map(|number| dictionary.number_of(&number.to_le_bytes()));
+        assert_eq!(dictionary.ranks(), [8, 0, 47]);
+        dictionary.number_of(&i64::MAX.to_le_bytes());
+        assert_eq!(dictionary.ranks(), [1, 0, 2, 3]);
     }
 }
