@@ -15,8 +15,15 @@ pub(super) const NULL: u32 = 0;
 #[derive(Clone, Debug)]
 pub(super) struct Column {
     pub(super) values: Values,
-    /// Whether some row is null.
-    pub(super) has_nulls: bool,
+    num_nulls: usize,
+}
+
+/// Which rows of a column have a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Presence {
+    All,
+    Some,
+    None,
 }
 
 /// Values, with something in the place of nulls.
@@ -56,7 +63,7 @@ impl Column {
             }
             _ => Values::Numbers { values: Vec::new(), nulls: Nulls::default() },
         };
-        Self { values, has_nulls: false }
+        Self { values, num_nulls: 0 }
     }
 
     /// Makes room for rows.
@@ -70,7 +77,7 @@ impl Column {
 
     /// Removes all rows and keeps their room.
     pub(super) fn clear(&mut self) {
-        self.has_nulls = false;
+        self.num_nulls = 0;
         match &mut self.values {
             Values::Coded { codes, dictionary } => {
                 codes.clear();
@@ -93,6 +100,14 @@ impl Column {
             Values::Coded { codes, .. } => codes.len(),
             Values::Numbers { values, .. } => values.len(),
             Values::Bytes { ends, .. } => ends.len(),
+        }
+    }
+
+    pub(super) fn presence(&self) -> Presence {
+        match self.num_nulls {
+            0 => Presence::All,
+            number if number == self.num_rows() => Presence::None,
+            _ => Presence::Some,
         }
     }
 
@@ -124,7 +139,7 @@ impl Column {
     /// Appends rows that are null.
     pub(super) fn push_nulls(&mut self, count: usize) {
         let num_rows = self.num_rows();
-        self.has_nulls |= count > 0;
+        self.num_nulls += count;
         match &mut self.values {
             Values::Coded { codes, .. } => codes.resize(num_rows + count, NULL),
             Values::Numbers { values, nulls } => {

@@ -12,7 +12,7 @@ use parquet::errors::ParquetError;
 use parquet::file::statistics::Statistics;
 use parquet::file::writer::SerializedRowGroupWriter;
 
-use super::column::{Column, NULL, Nulls, Values, begin_of, bytes_of};
+use super::column::{Column, NULL, Nulls, Presence, Values, begin_of, bytes_of};
 use super::dictionary::Dictionary;
 use super::kind::Bounds;
 use super::sink::{Codecs, Content, Sink};
@@ -22,6 +22,8 @@ use super::{Field, Kind, StoredRows, hybrid};
 const MAX_DICTIONARY: usize = 1 << 20;
 /// Bytes of a data page at most, but for a single value that is larger; as the parquet crate has it.
 const PAGE_BYTES: usize = 1 << 20;
+/// Bytes of a text, with its length, that may repeat a part of the text before: zstd looks not much farther back.
+const MAX_REPEATED: usize = 1 << 10;
 /// Not in the chunk's dictionary yet.
 const UNUSED: u32 = u32::MAX;
 /// In the place of a null.
@@ -44,7 +46,7 @@ pub(crate) fn write_columns(
             field,
             stretches: &stretches,
             num_rows: order.len(),
-            has_nulls: column.has_nulls,
+            presence: column.presence(),
             scratch: &mut scratch,
             sink: Sink::new(field),
         };
@@ -157,6 +159,14 @@ impl Scratch {
         self.coded.resize(num_rows, 0);
         dictionary.value(0).len() + size_of::<u32>()
     }
+
+    /// As [`Scratch::code`], where no row has a value.
+    fn code_none(&mut self, num_rows: usize) -> usize {
+        self.used.clear();
+        self.coded.clear();
+        self.coded.resize(num_rows, ABSENT);
+        0
+    }
 }
 
 /// Replaces codes by numbers in the order of their first use.
@@ -186,8 +196,7 @@ struct Chunk<'a> {
     field: &'a Field,
     stretches: &'a [Range<usize>],
     num_rows: usize,
-    /// Whether some row may be null.
-    has_nulls: bool,
+    presence: Presence,
     scratch: &'a mut Scratch,
     sink: Sink<'a>,
 }
@@ -209,10 +218,10 @@ impl Chunk<'_> {
         dictionary: &Dictionary,
     ) -> Result<(Statistics, u64), ParquetError> {
         let (kind, scratch) = (self.field.kind, &mut *self.scratch);
-        let is_one = !self.has_nulls && dictionary.len() == 1;
-        let num_bytes = match is_one {
-            true => scratch.code_one(dictionary, self.num_rows),
-            false => scratch.code(codes, dictionary, self.stretches, self.num_rows),
+        let num_bytes = match self.presence {
+            Presence::None => scratch.code_none(self.num_rows),
+            Presence::All if dictionary.len() == 1 => scratch.code_one(dictionary, self.num_rows),
+            _ => scratch.code(codes, dictionary, self.stretches, self.num_rows),
         };
         let (coded, used) = (mem::take(&mut scratch.coded), mem::take(&mut scratch.used));
         let value = |number: &u32| dictionary.value(used[*number as usize]);
@@ -221,7 +230,11 @@ impl Chunk<'_> {
         if !is_plain {
             scratch.page.clear();
             used.iter().for_each(|number| put_plain(kind, dictionary.value(*number), &mut scratch.page));
-            self.sink.dictionary(used.len(), &scratch.page, &mut scratch.codecs)?;
+            let content = match kind.width() {
+                Some(8) => Content::Unique { begin: 0, width: 8 },
+                _ => Content::Values,
+            };
+            self.sink.dictionary(used.len(), content, &scratch.page, &mut scratch.codecs)?;
         }
         let num_bytes = |number: &u32| match *number {
             ABSENT => 0,
@@ -287,7 +300,7 @@ impl Chunk<'_> {
                 let number = i64::from_le_bytes(*value);
                 (least, greatest) = (least.min(number), greatest.max(number));
             }
-            self.end_page(num_rows, Content::Unique)?;
+            self.end_page(num_rows, Content::Unique { begin, width: 8 })?;
         }
         let both = [least.to_le_bytes(), greatest.to_le_bytes()];
         let mut bounds = Bounds::new(self.field.kind);
@@ -310,7 +323,13 @@ impl Chunk<'_> {
         for page in pages(self.stretches, sizes) {
             let num_rows = page.iter().map(ExactSizeIterator::len).sum();
             // A null has no bytes here, so a stretch can be taken as a whole.
-            num_nulls += self.begin_page(num_rows, page.iter().cloned().flatten().map(|row| nulls.has(row)));
+            let rows = || page.iter().cloned().flatten();
+            num_nulls += self.begin_page(num_rows, rows().map(|row| nulls.has(row)));
+            let mut widths = rows().filter(|row| !nulls.has(*row)).map(num_bytes);
+            let width =
+                widths.next().filter(|width| *width <= MAX_REPEATED && widths.all(|other| other == *width));
+            let begin = self.scratch.page.len();
+            let content = width.map_or(Content::Values, |width| Content::Unique { begin, width });
             for stretch in &page {
                 let whole = begin_of(ends, stretch.start)..begin_of(ends, stretch.end);
                 self.scratch.page.extend_from_slice(&values[whole]);
@@ -318,7 +337,7 @@ impl Chunk<'_> {
                     bounds.add(bytes_of(values, ends, row));
                 }
             }
-            self.end_page(num_rows, Content::Unique)?;
+            self.end_page(num_rows, content)?;
         }
         Ok(bounds.statistics(num_nulls))
     }
@@ -333,13 +352,18 @@ impl Chunk<'_> {
         // The length of the levels comes before them.
         page.extend_from_slice(&[0; 4]);
         let mut num_nulls = 0;
-        if self.has_nulls {
-            packed.clear();
-            packed.extend(are_null.map(|is_null| u32::from(!is_null)));
-            num_nulls = packed.iter().map(|level| u64::from(level ^ 1)).sum();
-            hybrid::encode(packed, 1, page);
-        } else {
-            hybrid::put_repeated(1, num_rows, 1, page);
+        match self.presence {
+            Presence::All => hybrid::put_repeated(1, num_rows, 1, page),
+            Presence::None => {
+                num_nulls = num_rows as u64;
+                hybrid::put_repeated(0, num_rows, 1, page);
+            }
+            Presence::Some => {
+                packed.clear();
+                packed.extend(are_null.map(|is_null| u32::from(!is_null)));
+                num_nulls = packed.iter().map(|level| u64::from(level ^ 1)).sum();
+                hybrid::encode(packed, 1, page);
+            }
         }
         let length = (page.len() - 4) as u32;
         page[..4].copy_from_slice(&length.to_le_bytes());
