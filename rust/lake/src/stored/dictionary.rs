@@ -165,7 +165,8 @@ mod tests {
     #[test]
     fn numbers_that_lie_close_together_are_ranked_by_their_distances() {
         let mut dictionary = Dictionary::new(Kind::Int64);
-        [7_i64, -1, 46].map(|number| dictionary.number_of(&number.to_le_bytes()));
+        let numbers = [7_i64, -1, 46].map(|number| dictionary.number_of(&number.to_le_bytes()));
+        assert_eq!(numbers, [0, 1, 2]);
         assert_eq!(dictionary.ranks(), [8, 0, 47]);
         dictionary.number_of(&i64::MAX.to_le_bytes());
         assert_eq!(dictionary.ranks(), [1, 0, 2, 3]);

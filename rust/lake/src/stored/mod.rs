@@ -14,6 +14,7 @@ mod file;
 mod hybrid;
 mod kind;
 mod pages;
+mod plain;
 mod repeats;
 mod sink;
 mod write;

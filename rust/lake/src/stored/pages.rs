@@ -14,7 +14,7 @@ use zstd::zstd_safe::get_frame_content_size;
 
 use super::column::{Column, Values};
 use super::hybrid::{self, Run};
-use super::{Field, Kind};
+use super::{Field, Kind, plain};
 
 /// Bytes of a page at most, by Parquet's format.
 const MAX_PAGE: u64 = i32::MAX as u64;
@@ -128,7 +128,7 @@ fn dictionary(
 ) -> Result<Known, ParquetError> {
     let mut left = bytes;
     let Values::Coded { dictionary, .. } = &mut column.values else {
-        let values = (0..num_values).map(|_| next_plain(kind, &mut left).map(<[u8]>::to_vec));
+        let values = (0..num_values).map(|_| plain::next(kind, &mut left).map(<[u8]>::to_vec));
         return Ok(Known::Values(values.collect::<Result<_, _>>()?));
     };
     // Not more than the bytes allow: a wrong count must not take all memory.
@@ -144,7 +144,7 @@ fn dictionary(
         }
         _ => {
             for _ in 0..num_values {
-                codes.push(dictionary.number_of(next_plain(kind, &mut left)?) + 1);
+                codes.push(dictionary.number_of(plain::next(kind, &mut left)?) + 1);
             }
         }
     }
@@ -310,14 +310,14 @@ fn add_plain(column: &mut Column, kind: Kind, parts: &Parts<'_>) -> Result<(), P
             Values::Bytes { values, ends, .. } => {
                 let (all, before) = (left, values.len());
                 for _ in 0..count {
-                    next_plain(kind, &mut left)?;
+                    plain::next(kind, &mut left)?;
                     ends.push(before + all.len() - left.len());
                 }
                 values.extend_from_slice(&all[..all.len() - left.len()]);
             }
             Values::Coded { codes, dictionary } => {
                 for _ in 0..count {
-                    codes.push(dictionary.number_of(next_plain(kind, &mut left)?) + 1);
+                    codes.push(dictionary.number_of(plain::next(kind, &mut left)?) + 1);
                 }
             }
         }
@@ -351,18 +351,4 @@ fn add_each(
         }
         Ok(())
     })
-}
-
-/// The next value in PLAIN encoding, of any kind but truths.
-#[inline]
-fn next_plain<'a>(kind: Kind, bytes: &mut &'a [u8]) -> Result<&'a [u8], ParquetError> {
-    let cut_off = || damaged("values are cut off");
-    let num_bytes = match kind.width() {
-        Some(width) => width,
-        None => {
-            let length = bytes.split_off(..4).and_then(|bytes| bytes.first_chunk()).ok_or_else(cut_off)?;
-            u32::from_le_bytes(*length) as usize
-        }
-    };
-    bytes.split_off(..num_bytes).ok_or_else(cut_off)
 }

@@ -66,8 +66,10 @@ pub(super) struct Sink<'a> {
 }
 
 impl<'a> Sink<'a> {
-    pub(super) fn new(field: &'a Field) -> Self {
-        let bytes = TrackedWrite::new(Vec::new());
+    /// An empty chunk, in this room.
+    pub(super) fn new(field: &'a Field, mut room: Vec<u8>) -> Self {
+        room.clear();
+        let bytes = TrackedWrite::new(room);
         let (dictionary_offset, data_offset, pages) = Default::default();
         Self { field, bytes, uncompressed: 0, dictionary_offset, data_offset, pages }
     }

@@ -16,7 +16,7 @@ use super::column::{Column, NULL, Nulls, Presence, Values, begin_of, bytes_of};
 use super::dictionary::Dictionary;
 use super::kind::Bounds;
 use super::sink::{Codecs, Content, Sink};
-use super::{Field, Kind, StoredRows, hybrid};
+use super::{Field, Kind, StoredRows, hybrid, plain};
 
 /// Bytes of a dictionary page at most, as the parquet crate has it.
 const MAX_DICTIONARY: usize = 1 << 20;
@@ -39,7 +39,7 @@ pub(crate) fn write_columns(
     order: &[u32],
 ) -> Result<Vec<(i32, u64)>, ParquetError> {
     let mut scratch = Scratch::new()?;
-    let mut nan_counts = Vec::new();
+    let (mut nan_counts, mut room) = (Vec::new(), Vec::new());
     let stretches = stretches(order);
     for (field, column) in rows.layout.fields.iter().zip(&rows.columns) {
         let chunk = Chunk {
@@ -48,13 +48,15 @@ pub(crate) fn write_columns(
             num_rows: order.len(),
             presence: column.presence(),
             scratch: &mut scratch,
-            sink: Sink::new(field),
+            sink: Sink::new(field, mem::take(&mut room)),
         };
         let written = chunk.write(column)?;
         if matches!(field.kind, Kind::Float | Kind::Double) {
             nan_counts.push((field.id, written.num_nans));
         }
         group.append_column(&written.bytes, written.closed)?;
+        // It was copied, so nobody else has it.
+        room = written.bytes.try_into_mut().map(Vec::from).unwrap_or_default();
     }
     Ok(nan_counts)
 }
@@ -229,7 +231,7 @@ impl Chunk<'_> {
         let width = hybrid::width_of((used.len() as u32).saturating_sub(1));
         if !is_plain {
             scratch.page.clear();
-            used.iter().for_each(|number| put_plain(kind, dictionary.value(*number), &mut scratch.page));
+            used.iter().for_each(|number| plain::put(kind, dictionary.value(*number), &mut scratch.page));
             let content = match kind.width() {
                 Some(8) => Content::Unique { begin: 0, width: 8 },
                 _ => Content::Values,
@@ -254,9 +256,9 @@ impl Chunk<'_> {
             let present = || rows.iter().filter(|number| **number != ABSENT);
             let content = if is_plain { Content::Values } else { Content::Codes { width } };
             if kind == Kind::Bool {
-                put_bits(present().map(|number| value(number) == [1]), &mut scratch.page);
+                plain::put_bits(present().map(|number| value(number) == [1]), &mut scratch.page);
             } else if is_plain {
-                present().for_each(|number| put_plain(kind, value(number), &mut scratch.page));
+                present().for_each(|number| plain::put(kind, value(number), &mut scratch.page));
             } else {
                 scratch.page.push(width as u8);
                 if nulls > 0 {
@@ -373,26 +375,5 @@ impl Chunk<'_> {
     fn end_page(&mut self, num_rows: usize, content: Content) -> Result<(), ParquetError> {
         let Scratch { page, codecs, .. } = &mut *self.scratch;
         self.sink.page(num_rows, content, page, codecs)
-    }
-}
-
-/// Appends a value in PLAIN encoding, of any kind but truths.
-#[inline]
-fn put_plain(kind: Kind, value: &[u8], out: &mut Vec<u8>) {
-    if kind.width().is_none() {
-        out.extend_from_slice(&(value.len() as u32).to_le_bytes());
-    }
-    out.extend_from_slice(value);
-}
-
-/// Appends truths in PLAIN encoding: a bit each, the lowest first.
-fn put_bits(bits: impl Iterator<Item = bool>, out: &mut Vec<u8>) {
-    for (number, bit) in bits.enumerate() {
-        if number % 8 == 0 {
-            out.push(0);
-        }
-        if let Some(last) = out.last_mut().filter(|_| bit) {
-            *last |= 1 << (number % 8);
-        }
     }
 }
