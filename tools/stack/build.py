@@ -134,9 +134,11 @@ def pyspark() -> Path:
 
 
 def _install(requirement: str, target: Path) -> None:
-    uv = shutil.which("uv")
-    installer = [uv, "pip", "install"] if uv else [sys.executable, "-m", "pip", "install"]
-    _run([*installer, "-q", "--target", str(target), requirement])
+    # The environment has no pip, since uv made it; `make setup` installs uv there where it is on no path.
+    uv = shutil.which("uv") or shutil.which("uv", path=str(cache_dir().parent / "tools/uv/bin"))
+    if uv is None:
+        raise StackError("`uv` was not found; run `make setup`, which installs it")
+    _run([uv, "pip", "install", "-q", "--python", sys.executable, "--target", str(target), requirement])
 
 
 def _nice() -> list[str]:
