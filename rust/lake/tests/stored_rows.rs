@@ -10,12 +10,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, BooleanArray, Date32Array, Float64Array, Int32Array, Int64Array, LargeBinaryArray, RecordBatch,
-    StringArray, TimestampMicrosecondArray,
+    Array as _, ArrayRef, AsArray as _, BooleanArray, Date32Array, Float64Array, Int32Array, Int64Array,
+    LargeBinaryArray, RecordBatch, StringArray, TimestampMicrosecondArray,
 };
-use arrow::compute::{concat_batches, take_record_batch};
+use arrow::compute::{cast, concat_batches, max, min, take_record_batch};
+use arrow::datatypes::{DataType, Int64Type};
 use iceberg::arrow::schema_to_arrow_schema;
-use iceberg::spec::{DataContentType, DataFile, DataFileBuilder, DataFileFormat, Literal, Struct};
+use iceberg::spec::{DataContentType, DataFile, DataFileBuilder, DataFileFormat, Datum, Literal, Struct};
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::basic::{Compression, Encoding, ZstdLevel};
@@ -203,7 +204,28 @@ async fn by_values(table: &LoadedTable, rows: &RecordBatch, group_rows: usize, s
         let some = sorted.slice(first, group_rows.min(sorted.num_rows() - first));
         writer.write_row_group(&some).await.unwrap();
     }
-    writer.close(&[], true).await.unwrap()
+    let file = writer.close(&[], true).await.unwrap();
+    check_values(table, &file, &sorted);
+    file
+}
+
+/// The values in a file against the rows that it was made of, and what its entry says of those that hardly repeat.
+fn check_values(table: &LoadedTable, file: &DataFile, rows: &RecordBatch) {
+    let found = read(file);
+    for (field, expected) in rows.schema().fields().iter().zip(rows.columns()) {
+        let name = field.name();
+        let id = table.metadata.current_schema().field_id_by_name(name).unwrap();
+        let found = cast(found.column_by_name(name).unwrap(), expected.data_type()).unwrap();
+        assert_eq!(&found, expected, "column {name}");
+        assert_eq!(file.null_value_counts()[&id], expected.null_count() as u64, "column {name}");
+        let bounds = match name.as_str() {
+            "ts" => min(expected.as_primitive::<Int64Type>()).zip(max(expected.as_primitive::<Int64Type>())),
+            _ => continue,
+        };
+        let bounds = bounds.map(|(least, greatest)| (Datum::long(least), Datum::long(greatest)));
+        let both = file.lower_bounds().get(&id).cloned().zip(file.upper_bounds().get(&id).cloned());
+        assert_eq!(both, bounds, "column {name}");
+    }
 }
 
 fn check(moved: &DataFile, by_values: &DataFile) {
@@ -217,6 +239,29 @@ fn check(moved: &DataFile, by_values: &DataFile) {
     assert_eq!(moved.nan_value_counts(), by_values.nan_value_counts());
     assert_eq!(moved.lower_bounds(), by_values.lower_bounds());
     assert_eq!(moved.upper_bounds(), by_values.upper_bounds());
+}
+
+/// Columns of a file as batches, against its rows; in another order than the table's.
+async fn check_batches(table: &LoadedTable, file: &DataFile, rows: &RecordBatch) {
+    let spec = spec();
+    let names = spec.columns.iter().map(|column| column.name.as_str()).filter(|name| *name != "level");
+    let names: Vec<&str> = names.rev().collect();
+    let layout = StoredLayout::of(table).unwrap().unwrap().select(&names).unwrap();
+    let file = StoredFile::open(table, &layout, file).await.unwrap().unwrap();
+    let mut first = 0;
+    for number in 0..file.num_row_groups() {
+        let room = StoredRows::with_capacity(&layout, file.most_rows());
+        let batch = file.read(number, room).await.unwrap().to_batch().unwrap();
+        assert!(batch.num_rows() <= file.most_rows());
+        for (name, found) in names.iter().zip(batch.columns()) {
+            let expected = rows.column_by_name(name).unwrap().slice(first, batch.num_rows());
+            assert_eq!(&cast(found, expected.data_type()).unwrap(), &expected, "column {name}");
+            let is_coded = matches!(found.data_type(), DataType::Dictionary(_, _));
+            assert_eq!(is_coded, *name == "song", "column {name}");
+        }
+        first += batch.num_rows();
+    }
+    assert_eq!(first, rows.num_rows());
 }
 
 proptest! {
@@ -240,6 +285,9 @@ proptest! {
             check(&moved(&table, &files, group_rows, "moved").await, &expected);
             // What was moved can be moved again.
             check(&moved(&table, std::slice::from_ref(&expected), group_rows, "again").await, &expected);
+            for (file, rows) in files.iter().zip(&batches) {
+                check_batches(&table, file, rows).await;
+            }
         });
     }
 }
@@ -322,7 +370,7 @@ async fn a_column_that_a_file_lacks_is_null_and_one_of_another_type_is_not_taken
     let required = rows.project(&[0, 1, 2, 3, 4, 6, 7, 8, 9]).unwrap();
     let lacking = write(folder.path(), "lacking.parquet", &required, WriterProperties::default());
     assert!(StoredFile::open(&table, &layout, &lacking).await.unwrap().is_none(), "a required column");
-    let field = rows.schema().field(0).clone().with_data_type(arrow::datatypes::DataType::Int32);
+    let field = rows.schema().field(0).clone().with_data_type(DataType::Int32);
     let mut fields: Vec<_> = rows.schema().fields().to_vec();
     fields[0] = Arc::new(field);
     let mut columns = rows.columns().to_vec();
@@ -355,6 +403,8 @@ async fn a_damaged_file_is_named_and_nothing_panics() {
                 stored = file.read(number, stored).await?;
             }
             stored.order(&spec().sort_key).unwrap();
+            // Text may be damaged too, which only its reader notices.
+            let _ = stored.to_batch();
             Ok::<(), streamify_lake::read::ReadError>(())
         };
         if let Err(error) = read.await {

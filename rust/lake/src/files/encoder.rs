@@ -10,10 +10,11 @@ use parquet::arrow::arrow_writer::{
 use parquet::errors::ParquetError;
 use parquet::file::metadata::{KeyValue, ParquetMetaData};
 use parquet::file::writer::SerializedFileWriter;
+use parquet::schema::types::ColumnDescPtr;
 
 use super::metrics::NanCounts;
 use super::{Layout, encoding};
-use crate::stored::{StoredRows, write_columns};
+use crate::stored::{StoredRows, UniqueColumns, write_columns};
 
 /// Bytes of an encoded row, generously.
 const ROW_BYTES: usize = 64;
@@ -43,11 +44,22 @@ impl Encoder {
     ) -> Result<NanCounts, ParquetError> {
         let number = self.file.flushed_row_groups().len();
         let mut writers = self.columns.create_column_writers(number)?.into_iter();
+        let leaves: Vec<ColumnDescPtr> = self.file.schema_descr().columns().to_vec();
         let mut group = self.file.next_row_group()?;
-        for (field, values) in batch.schema_ref().fields().iter().zip(batch.columns()) {
+        let mut unique = UniqueColumns::new()?;
+        let kinds = layout.schema().as_struct().fields();
+        let columns = batch.schema_ref().fields().iter().zip(batch.columns()).zip(kinds);
+        for ((field, values), kind) in columns {
+            let missing = || ParquetError::General("fewer column writers than columns".to_owned());
+            let leaf = &leaves[leaves.len() - writers.len()];
+            if !encoding::pays_dictionary(&kind.name, &kind.field_type)
+                && unique.write(&mut group, leaf, values)?
+            {
+                writers.next();
+                continue;
+            }
             // One leaf per column, several for one that is nested.
             for leaf in compute_leaves(field, values)? {
-                let missing = || ParquetError::General("fewer column writers than columns".to_owned());
                 let mut writer = writers.next().ok_or_else(missing)?;
                 writer.write(&leaf)?;
                 writer.close()?.append_to_row_group(&mut group)?;

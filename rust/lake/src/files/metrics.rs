@@ -1,7 +1,7 @@
 //! What a manifest says about a file's columns, computed from the Parquet footer.
 //!
 //! Bounds follow Iceberg's default mode `truncate(16)`: text is cut to 16 characters, an upper bound is then raised so
-//! that it still is one. Columns inside lists have counts but no bounds. NaN is left out of bounds and counted while
+//! that it still is one. Columns inside lists have sizes and counts of values alone. NaN is left out of bounds and counted while
 //! writing, since the footer does not know it.
 
 use std::collections::HashMap;

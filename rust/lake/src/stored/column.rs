@@ -42,6 +42,11 @@ pub(super) enum Values {
 pub(super) struct Nulls(Vec<bool>);
 
 impl Nulls {
+    /// By row, whether it is null.
+    pub(super) fn of(rows: Vec<bool>) -> Self {
+        Self(rows)
+    }
+
     fn add(&mut self, num_rows: usize, num_nulls: usize) {
         self.0.resize(num_rows, false);
         self.0.resize(num_rows + num_nulls, true);
@@ -64,6 +69,11 @@ impl Column {
             _ => Values::Numbers { values: Vec::new(), nulls: Nulls::default() },
         };
         Self { values, num_nulls: 0 }
+    }
+
+    /// Values of which so many are null.
+    pub(super) fn of(values: Values, num_nulls: usize) -> Self {
+        Self { values, num_nulls }
     }
 
     /// Makes room for rows.

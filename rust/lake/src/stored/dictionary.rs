@@ -102,6 +102,11 @@ impl Dictionary {
         value(&self.bytes, &self.ends, number as usize)
     }
 
+    /// The bytes of all values, one after the other.
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
     /// How many values there are.
     pub(super) fn len(&self) -> usize {
         self.ends.len()

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::{Buf as _, Bytes};
 use futures::FutureExt as _;
-use futures::future::BoxFuture;
+use futures::future::{BoxFuture, try_join_all};
 use iceberg::io::FileRead;
 use iceberg::spec::{DataFile, DataFileFormat};
 use iceberg::{Error, ErrorKind};
@@ -24,6 +24,10 @@ use crate::read::ReadError;
 
 /// A file up to this size is fetched at once: one request instead of three.
 const WHOLE_BYTES: u64 = 8 << 20;
+/// The same where only some of its columns are wanted.
+const SOME_WHOLE_BYTES: u64 = 1 << 20;
+/// Columns that lie closer together than this are fetched together.
+const NEAR_BYTES: u64 = 256 << 10;
 /// Of a larger file, so much of the end is fetched first: the footer, in nearly all cases.
 const END_BYTES: u64 = 64 << 10;
 
@@ -57,6 +61,10 @@ struct Chunk {
 }
 
 impl Chunk {
+    fn end(&self) -> u64 {
+        self.offset + self.bytes.len() as u64
+    }
+
     fn slice(&self, range: &Range<u64>) -> Option<Bytes> {
         let begin = usize::try_from(range.start.checked_sub(self.offset)?).ok()?;
         let end = usize::try_from(range.end.checked_sub(self.offset)?).ok()?;
@@ -64,24 +72,43 @@ impl Chunk {
     }
 }
 
-impl Length for Chunk {
+/// Places of a file that were fetched.
+struct Chunks(Vec<Chunk>);
+
+impl Length for Chunks {
     fn len(&self) -> u64 {
-        self.offset + self.bytes.len() as u64
+        self.0.iter().map(Chunk::end).max().unwrap_or_default()
     }
 }
 
-impl ChunkReader for Chunk {
+impl ChunkReader for Chunks {
     type T = bytes::buf::Reader<Bytes>;
 
     fn get_read(&self, start: u64) -> Result<Self::T, ParquetError> {
-        let bytes = self.slice(&(start..self.len()));
+        let bytes = self.0.iter().find_map(|chunk| chunk.slice(&(start..chunk.end())));
         bytes.map(Bytes::reader).ok_or_else(|| ParquetError::EOF(format!("no byte at {start}")))
     }
 
     fn get_bytes(&self, start: u64, length: usize) -> Result<Bytes, ParquetError> {
-        let bytes = self.slice(&(start..start.saturating_add(length as u64)));
+        let range = start..start.saturating_add(length as u64);
+        let bytes = self.0.iter().find_map(|chunk| chunk.slice(&range));
         bytes.ok_or_else(|| ParquetError::EOF(format!("no {length} bytes at {start}")))
     }
+}
+
+/// Joins ranges that overlap or lie near each other.
+fn joined(mut ranges: Vec<Range<u64>>) -> Vec<Range<u64>> {
+    ranges.sort_unstable_by_key(|range| range.start);
+    let mut joined: Vec<Range<u64>> = Vec::with_capacity(ranges.len());
+    for range in ranges {
+        match joined.last_mut() {
+            Some(last) if range.start <= last.end.saturating_add(NEAR_BYTES) => {
+                last.end = last.end.max(range.end)
+            }
+            _ => joined.push(range),
+        }
+    }
+    joined
 }
 
 impl Source {
@@ -119,7 +146,7 @@ impl StoredFile {
         if file.file_format() != DataFileFormat::Parquet {
             return Ok(None);
         }
-        let opened = open_source(table, file).await;
+        let opened = open_source(table, layout, file).await;
         let (source, metadata) = opened.map_err(|source| table.unreadable(source))?;
         let Some(places) = places(layout, &metadata) else { return Ok(None) };
         let (name, path) = (table.name.clone(), file.file_path().to_owned());
@@ -131,21 +158,27 @@ impl StoredFile {
         self.metadata.num_row_groups()
     }
 
+    /// How many rows the largest row group has.
+    pub fn most_rows(&self) -> usize {
+        let rows = self.metadata.row_groups().iter().map(|group| group.num_rows());
+        usize::try_from(rows.max().unwrap_or_default()).unwrap_or(usize::MAX)
+    }
+
     /// Appends the rows of a row group, and returns all rows.
     ///
     /// # Errors
     /// Bytes that cannot be fetched, or are damaged. The rows are lost then.
     pub async fn read(&self, number: usize, mut rows: StoredRows) -> Result<StoredRows, ReadError> {
         let group = self.metadata.row_group(number);
-        let chunks = group.columns().iter().map(ColumnChunkMetaData::byte_range);
-        let range = chunks.fold(None, |all: Option<Range<u64>>, (begin, length)| {
-            let end = begin.saturating_add(length);
-            Some(all.map_or(begin..end, |all| all.start.min(begin)..all.end.max(end)))
+        let ranges = self.places.iter().flatten().map(|place| {
+            let (begin, length) = group.column(*place).byte_range();
+            begin..begin.saturating_add(length)
         });
-        let fetched = self.source.range(range.unwrap_or_default()).await;
-        let chunk = Arc::new(fetched.map_err(|source| self.unreadable(source))?);
+        let fetched = joined(ranges.collect()).into_iter().map(|range| self.source.range(range));
+        let fetched = try_join_all(fetched).await.map_err(|source| self.unreadable(source))?;
+        let chunks = Arc::new(Chunks(fetched));
         let (metadata, places) = (Arc::clone(&self.metadata), self.places.clone());
-        let work = move || append(&mut rows, metadata.row_group(number), &places, &chunk).map(|()| rows);
+        let work = move || append(&mut rows, metadata.row_group(number), &places, &chunks).map(|()| rows);
         let appended = tokio::task::spawn_blocking(work).await;
         let appended = appended.unwrap_or_else(|error| Err(ParquetError::External(Box::new(error))));
         appended.map_err(|source| {
@@ -159,10 +192,15 @@ impl StoredFile {
     }
 }
 
-async fn open_source(table: &LoadedTable, file: &DataFile) -> iceberg::Result<(Source, ParquetMetaData)> {
+async fn open_source(
+    table: &LoadedTable,
+    layout: &StoredLayout,
+    file: &DataFile,
+) -> iceberg::Result<(Source, ParquetMetaData)> {
     let size = file.file_size_in_bytes();
     let reader = table.file_io.new_input(file.file_path())?.reader().await?;
-    let offset = if size <= WHOLE_BYTES { 0 } else { size - END_BYTES };
+    let whole = if layout.is_whole { WHOLE_BYTES } else { SOME_WHOLE_BYTES };
+    let offset = if size <= whole { 0 } else { size - END_BYTES };
     let bytes = reader.read(offset..size).await?;
     let source = Source { reader, end: Chunk { offset, bytes } };
     let metadata = ParquetMetaDataReader::new().load_and_finish(&source, size).await.map_err(|error| {
@@ -216,7 +254,7 @@ fn append(
     rows: &mut StoredRows,
     group: &RowGroupMetaData,
     places: &[Option<usize>],
-    bytes: &Arc<Chunk>,
+    bytes: &Arc<Chunks>,
 ) -> Result<(), ParquetError> {
     let num_rows = usize::try_from(group.num_rows()).unwrap_or(usize::MAX);
     let total = rows.num_rows.saturating_add(num_rows);
@@ -236,4 +274,29 @@ fn append(
     }
     rows.num_rows = total;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_lies_near_is_fetched_together_and_what_lies_far_is_not() {
+        let far = NEAR_BYTES + 1;
+        let ranges = vec![100 + 2 * far..200 + 2 * far, 50..100, 0..60, 100 + far..120 + far];
+        assert_eq!(joined(ranges), [0..100, 100 + far..200 + 2 * far]);
+        assert_eq!(joined(Vec::new()), []);
+    }
+
+    #[test]
+    fn bytes_are_found_wherever_they_were_fetched() {
+        let chunk = |offset, bytes: &'static [u8]| Chunk { offset, bytes: Bytes::from_static(bytes) };
+        let chunks = Chunks(vec![chunk(10, b"abc"), chunk(20, b"def")]);
+        assert_eq!(chunks.get_bytes(21, 2).unwrap(), "ef");
+        assert_eq!(chunks.get_bytes(10, 3).unwrap(), "abc");
+        assert_eq!(chunks.get_read(11).unwrap().into_inner(), "bc");
+        assert!(chunks.get_bytes(12, 2).is_err());
+        assert!(chunks.get_bytes(22, usize::MAX).is_err());
+        assert!(chunks.get_read(15).is_err());
+    }
 }

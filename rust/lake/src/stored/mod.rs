@@ -8,6 +8,7 @@
 //! It knows flat columns in PLAIN and dictionary encoding. A table or a file that has anything else is not taken:
 //! [`StoredLayout::of`] and [`StoredFile::open`] give `None`, and its rows must be read as values.
 
+mod batch;
 mod column;
 mod dictionary;
 mod file;
@@ -17,11 +18,13 @@ mod pages;
 mod plain;
 mod repeats;
 mod sink;
+mod unique;
 mod write;
 
 use std::sync::Arc;
 
 use arrow::array::ArrayRef;
+use arrow::datatypes::DataType;
 use arrow::error::ArrowError;
 use parquet::arrow::ArrowSchemaConverter;
 use parquet::schema::types::ColumnDescPtr;
@@ -29,6 +32,7 @@ use parquet::schema::types::ColumnDescPtr;
 use self::column::Column;
 pub use self::file::StoredFile;
 use self::kind::Kind;
+pub(crate) use self::unique::UniqueColumns;
 pub(crate) use self::write::write_columns;
 use crate::catalog::LoadedTable;
 use crate::files::{FileError, Layout, pays_dictionary};
@@ -38,6 +42,8 @@ use crate::files::{FileError, Layout, pays_dictionary};
 struct Field {
     id: i32,
     kind: Kind,
+    /// The type that its values have in Arrow.
+    arrow: DataType,
     descriptor: ColumnDescPtr,
     /// Whether its values repeat, so that codes pay.
     is_coded: bool,
@@ -47,6 +53,8 @@ struct Field {
 #[derive(Clone, Debug)]
 pub struct StoredLayout {
     fields: Arc<[Field]>,
+    /// Whether these are all columns of the table.
+    is_whole: bool,
 }
 
 impl StoredLayout {
@@ -57,21 +65,35 @@ impl StoredLayout {
     pub fn of(table: &LoadedTable) -> Result<Option<Self>, FileError> {
         let schema = table.metadata.current_schema();
         let layout = Layout::new(&table.name, schema)?;
-        let converted = ArrowSchemaConverter::new().convert(&layout.arrow_schema());
+        let arrow = layout.arrow_schema();
+        let converted = ArrowSchemaConverter::new().convert(&arrow);
         let parquet =
             converted.map_err(|source| FileError::EncodingFailed { path: table.name.clone(), source })?;
         let fields = schema.as_struct().fields();
         if parquet.num_columns() != fields.len() {
             return Ok(None);
         }
-        let columns = fields.iter().zip(parquet.columns()).map(|(field, descriptor)| {
+        let types = arrow.fields().iter().map(|field| field.data_type().clone());
+        let columns = fields.iter().zip(parquet.columns()).zip(types).map(|((field, descriptor), arrow)| {
             // A default stands for a column that a file lacks; it is a value that no file has.
             let kind = Kind::of(descriptor).filter(|_| field.initial_default.is_none())?;
             let repeats = pays_dictionary(&field.name, &field.field_type);
             let is_coded = repeats || !matches!(kind, Kind::Int64 | Kind::Text | Kind::Binary);
-            Some(Field { id: field.id, kind, descriptor: Arc::clone(descriptor), is_coded })
+            Some(Field { id: field.id, kind, arrow, descriptor: Arc::clone(descriptor), is_coded })
         });
-        Ok(columns.collect::<Option<Arc<[_]>>>().map(|fields| Self { fields }))
+        Ok(columns.collect::<Option<Arc<[_]>>>().map(|fields| Self { fields, is_whole: true }))
+    }
+
+    /// The layout of some columns; `None` if the table has not all of them.
+    pub fn select(&self, columns: &[&str]) -> Option<Self> {
+        let field = |name: &&str| self.fields.iter().find(|field| field.descriptor.name() == *name).cloned();
+        let fields = columns.iter().map(field).collect::<Option<Arc<[_]>>>()?;
+        Some(Self { fields, is_whole: false })
+    }
+
+    /// Memory in bytes that a row takes at most, stored and as a batch, without its texts.
+    pub fn row_bytes(&self) -> usize {
+        2 * size_of::<u64>() * self.fields.len()
     }
 }
 

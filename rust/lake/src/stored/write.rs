@@ -42,23 +42,36 @@ pub(crate) fn write_columns(
     let (mut nan_counts, mut room) = (Vec::new(), Vec::new());
     let stretches = stretches(order);
     for (field, column) in rows.layout.fields.iter().zip(&rows.columns) {
-        let chunk = Chunk {
-            field,
-            stretches: &stretches,
-            num_rows: order.len(),
-            presence: column.presence(),
-            scratch: &mut scratch,
-            sink: Sink::new(field, mem::take(&mut room)),
-        };
-        let written = chunk.write(column)?;
+        let num_nans = write_column(group, field, column, &stretches, &mut scratch, &mut room)?;
         if matches!(field.kind, Kind::Float | Kind::Double) {
-            nan_counts.push((field.id, written.num_nans));
+            nan_counts.push((field.id, num_nans));
         }
-        group.append_column(&written.bytes, written.closed)?;
-        // It was copied, so nobody else has it.
-        room = written.bytes.try_into_mut().map(Vec::from).unwrap_or_default();
     }
     Ok(nan_counts)
+}
+
+/// Writes these rows of a column as the next one of the group, and returns how many NaNs they have.
+pub(super) fn write_column(
+    group: &mut SerializedRowGroupWriter<'_, Vec<u8>>,
+    field: &Field,
+    column: &Column,
+    stretches: &[Range<usize>],
+    scratch: &mut Scratch,
+    room: &mut Vec<u8>,
+) -> Result<u64, ParquetError> {
+    let chunk = Chunk {
+        field,
+        stretches,
+        num_rows: stretches.iter().map(Range::len).sum(),
+        presence: column.presence(),
+        scratch,
+        sink: Sink::new(field, mem::take(room)),
+    };
+    let written = chunk.write(column)?;
+    group.append_column(&written.bytes, written.closed)?;
+    // It was copied, so nobody else has it.
+    *room = written.bytes.try_into_mut().map(Vec::from).unwrap_or_default();
+    Ok(written.num_nans)
 }
 
 /// Returns rows as stretches that follow each other in the order of arrival: what is merged from sorted files has long ones.
@@ -111,7 +124,7 @@ fn pages(stretches: &[Range<usize>], sizes: impl IntoIterator<Item = usize>) -> 
 }
 
 /// Room that the chunks share, so that it is not taken anew for each.
-struct Scratch {
+pub(super) struct Scratch {
     codecs: Codecs,
     /// By code: the number in the chunk's dictionary, [`UNUSED`] or [`ABSENT`].
     numbers: Vec<u32>,
@@ -126,7 +139,7 @@ struct Scratch {
 }
 
 impl Scratch {
-    fn new() -> Result<Self, ParquetError> {
+    pub(super) fn new() -> Result<Self, ParquetError> {
         let (numbers, used, coded, packed, page) = Default::default();
         Ok(Self { codecs: Codecs::new()?, numbers, used, coded, packed, page })
     }
