@@ -23,6 +23,7 @@ use streamify_lake::catalog::LoadedTable;
 use streamify_lake::commit::{Commit, Committer, Kind, Untouched};
 use streamify_lake::scan::increment::{self, Increment};
 use streamify_lake::scan::{DayFiles, LiveFile};
+use streamify_lake::stored::{StoredFile, StoredLayout, StoredRows};
 use streamify_lake::{FilePartition, Partitioning, TableSpec};
 use tracing::info;
 use uuid::Uuid;
@@ -353,7 +354,7 @@ impl Run<'_> {
     }
 }
 
-/// Reads columns of a file, batch by batch.
+/// Reads columns of a file: row group by row group as they are stored, or, where that does not go, batch by batch.
 async fn read_file(
     context: &Context,
     table: &LoadedTable,
@@ -365,12 +366,36 @@ async fn read_file(
     let ids = columns.iter().filter_map(|name| schema.field_id_by_name(name));
     let bytes = ids.filter_map(|id| live.file.column_sizes().get(&id)).sum();
     context.meter.file(live.file.record_count(), bytes);
+    let mut take = |batch: &RecordBatch| take(batch).map_err(|error| unusable(&table.name, error));
+    if let Some((layout, file)) = stored_file(context, table, live, columns).await? {
+        let mut rows = StoredRows::with_capacity(&layout, file.most_rows());
+        for group in 0..file.num_row_groups() {
+            context.check()?;
+            rows = file.read(group, rows.emptied(&layout, 0)).await?;
+            take(&rows.to_batch().map_err(|error| unusable(&table.name, error.into()))?)?;
+        }
+        return Ok(());
+    }
     let mut batches = table.read_file(&live.file, columns, None)?;
     while let Some(batch) = batches.try_next().await? {
         context.check()?;
-        take(&batch).map_err(|error| unusable(&table.name, error))?;
+        take(&batch)?;
     }
     Ok(())
+}
+
+/// The file, if it can be read as it is stored and its largest row group is a small part of the budget.
+async fn stored_file(
+    context: &Context,
+    table: &LoadedTable,
+    live: &LiveFile,
+    columns: &[&str],
+) -> Result<Option<(StoredLayout, StoredFile)>, BatchError> {
+    let layout = StoredLayout::of(table)?.and_then(|layout| layout.select(columns));
+    let Some(layout) = layout else { return Ok(None) };
+    let file = StoredFile::open(table, &layout, &live.file).await?;
+    let fits = |file: &StoredFile| file.most_rows().saturating_mul(layout.row_bytes()) <= context.run_bytes();
+    Ok(file.filter(fits).map(|file| (layout, file)))
 }
 
 fn unusable(table: &str, source: SessionError) -> BatchError {

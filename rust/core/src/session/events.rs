@@ -3,11 +3,11 @@
 use std::hash::Hash;
 use std::sync::Arc;
 
-use arrow::array::{Array, Float64Array, RecordBatch, StringArray};
+use arrow::array::{Array, Float64Array, RecordBatch};
 
 use super::actor::{Actor, Runs, Who};
-use super::source::{self, Topic, doubles, ints, required, texts};
-use super::track::{Played, Told, Tracks};
+use super::source::{self, PerText, Texts, Topic, doubles, ints, required, texts, without_nulls};
+use super::track::{Told, Tracks};
 use super::{HashMap, SessionError};
 
 /// The page that tells of a song.
@@ -23,7 +23,8 @@ pub(super) struct Event {
     /// Page of a page view, level after a status change.
     detail: TextId,
     place: u32,
-    track: u32,
+    /// What it tells of a song, see [`DayEvents::tracks`].
+    pub(super) track: u32,
     pub(super) topic: Topic,
 }
 
@@ -84,7 +85,7 @@ pub(super) struct DayEvents {
     texts: Vec<Arc<str>>,
     text_ids: HashMap<Arc<str>, TextId>,
     places: Pool<Place>,
-    tracks: Tracks,
+    pub(super) tracks: Tracks,
 }
 
 /// Which rows of a who are wanted: those from that event time on, as events of that actor.
@@ -100,6 +101,7 @@ impl DayEvents {
         select: impl Fn(Who) -> Wanted,
     ) -> Result<(), SessionError> {
         let mut columns = Columns::of(topic, batch)?;
+        self.events.reserve(batch.num_rows());
         let mut last: Option<(Who, Option<(u32, i64)>)> = None;
         source::People::of(batch)?.each(runs, |row, who, time_ms| {
             source::check_day(day, time_ms)?;
@@ -149,11 +151,6 @@ impl DayEvents {
     /// Returns what the event tells of a song.
     pub(super) fn told(&self, event: &Event) -> Told<'_> {
         self.tracks.told(event.track)
-    }
-
-    /// Returns the one song that these events tell of.
-    pub(super) fn played<'a>(&self, events: impl Iterator<Item = &'a Event> + Clone) -> Played {
-        self.tracks.played(events.map(|event| event.track))
     }
 
     /// Whether the event tells of a song.
@@ -208,28 +205,65 @@ fn index(length: usize) -> Result<u32, SessionError> {
     u32::try_from(length).map_err(|_| SessionError::TooManyEvents)
 }
 
-/// One text column; neighbours are often equal, which saves the lookup.
-struct TextColumn<'a> {
-    array: Option<&'a StringArray>,
-    last: (Option<&'a str>, TextId),
+/// One text column, and the numbers of its texts.
+struct TextColumn {
+    texts: Texts,
+    ids: PerText<TextId>,
 }
 
-impl<'a> TextColumn<'a> {
-    fn of(array: Option<&'a StringArray>) -> Self {
-        Self { array, last: (None, TextId(0)) }
+impl TextColumn {
+    fn of(texts: Texts) -> Self {
+        Self { ids: PerText::of(&texts), texts }
     }
 
     fn id(&mut self, events: &mut DayEvents, row: usize) -> Result<TextId, SessionError> {
-        let text = self.array.filter(|array| array.is_valid(row)).map(|array| array.value(row));
-        let is_same = match (text, self.last.0) {
-            (Some(text), Some(last)) => source::same(text, last),
-            (None, None) => true,
-            _ => false,
-        };
-        if !is_same {
-            self.last = (text, text.map_or(Ok(TextId(0)), |text| events.text_id(text))?);
+        let Some(code) = self.texts.code(row) else { return Ok(TextId(0)) };
+        let id = self.ids.of_code(code);
+        match id {
+            Some(id) => Ok(*id),
+            None => Ok(*id.insert(events.text_id(self.texts.text(code))?)),
         }
-        Ok(self.last.1)
+    }
+}
+
+/// The columns that tell of a song. A title mostly has one artist and one length, so each one's last track is looked at first.
+struct Plays<'a> {
+    songs: Texts,
+    artists: Texts,
+    seconds: &'a Float64Array,
+    last: PerText<LastTrack>,
+}
+
+#[derive(Clone, Copy)]
+struct LastTrack {
+    artist: Option<u32>,
+    seconds_bits: Option<u64>,
+    id: u32,
+}
+
+impl<'a> Plays<'a> {
+    fn of(batch: &'a RecordBatch) -> Result<Self, SessionError> {
+        let songs = texts(batch, "song")?;
+        let last = PerText::of(&songs);
+        Ok(Self { songs, artists: texts(batch, "artist")?, seconds: doubles(batch, "duration")?, last })
+    }
+
+    fn id(&mut self, tracks: &mut Tracks, row: usize) -> u32 {
+        let (song, artist) = (self.songs.code(row), self.artists.code(row));
+        let seconds = self.seconds.is_valid(row).then(|| self.seconds.value(row));
+        let seconds_bits = seconds.map(f64::to_bits);
+        let mut look_up = || {
+            tracks.id(Told {
+                song: song.map(|code| self.songs.text(code)),
+                artist: artist.map(|code| self.artists.text(code)),
+                seconds,
+            })
+        };
+        let Some(song) = song else { return look_up() };
+        match self.last.of_code(song) {
+            Some(last) if (last.artist, last.seconds_bits) == (artist, seconds_bits) => last.id,
+            last => last.insert(LastTrack { artist, seconds_bits, id: look_up() }).id,
+        }
     }
 }
 
@@ -237,35 +271,34 @@ impl<'a> TextColumn<'a> {
 struct Columns<'a> {
     topic: Topic,
     items: &'a [i32],
-    detail: TextColumn<'a>,
-    level: TextColumn<'a>,
-    city: TextColumn<'a>,
-    state: TextColumn<'a>,
-    artist: Option<&'a StringArray>,
-    song: Option<&'a StringArray>,
-    seconds: Option<&'a Float64Array>,
+    detail: Option<TextColumn>,
+    level: TextColumn,
+    city: TextColumn,
+    state: TextColumn,
+    plays: Option<Plays<'a>>,
     last_place: Option<(Place, u32)>,
 }
 
 impl<'a> Columns<'a> {
     fn of(topic: Topic, batch: &'a RecordBatch) -> Result<Self, SessionError> {
-        let plays = matches!(topic, Topic::Listen | Topic::PageView);
-        let played = |name| plays.then(|| texts(batch, name)).transpose();
+        let tells_of_songs = matches!(topic, Topic::Listen | Topic::PageView);
+        let text = |name| texts(batch, name).map(TextColumn::of);
         let (detail, level) = match topic {
-            Topic::PageView => (Some(required(texts(batch, "page")?, "page")?), "level"),
-            Topic::StatusChange => (Some(texts(batch, "new_level")?), "old_level"),
+            Topic::PageView => (Some(text("page")?), "level"),
+            Topic::StatusChange => (Some(text("new_level")?), "old_level"),
             Topic::Listen | Topic::Auth => (None, "level"),
         };
+        if let (Topic::PageView, Some(pages)) = (topic, &detail) {
+            without_nulls(pages.texts.null_count(), "page")?;
+        }
         Ok(Self {
             topic,
             items: required(ints(batch, "item_in_session")?, "item_in_session")?.values(),
-            detail: TextColumn::of(detail),
-            level: TextColumn::of(Some(texts(batch, level)?)),
-            city: TextColumn::of(Some(texts(batch, "city")?)),
-            state: TextColumn::of(Some(texts(batch, "state")?)),
-            artist: played("artist")?,
-            song: played("song")?,
-            seconds: plays.then(|| doubles(batch, "duration")).transpose()?,
+            detail,
+            level: text(level)?,
+            city: text("city")?,
+            state: text("state")?,
+            plays: tells_of_songs.then(|| Plays::of(batch)).transpose()?,
             last_place: None,
         })
     }
@@ -290,20 +323,15 @@ impl<'a> Columns<'a> {
                 id
             }
         };
-        let text = |column: Option<&'a StringArray>| {
-            column.filter(|column| column.is_valid(row)).map(|column| column.value(row))
+        let detail = match &mut self.detail {
+            Some(detail) => detail.id(events, row)?,
+            None => TextId::default(),
         };
-        let seconds = self.seconds.filter(|seconds| seconds.is_valid(row)).map(|seconds| seconds.value(row));
-        let told = Told { song: text(self.song), artist: text(self.artist), seconds };
-        Ok(Event {
-            time_ms,
-            item: self.items[row],
-            member,
-            detail: self.detail.id(events, row)?,
-            place,
-            track: index(events.tracks.id(told))?,
-            topic: self.topic,
-        })
+        let track = match &mut self.plays {
+            Some(plays) => plays.id(&mut events.tracks, row),
+            None => events.tracks.id(Told::default()),
+        };
+        Ok(Event { time_ms, item: self.items[row], member, detail, place, track, topic: self.topic })
     }
 }
 

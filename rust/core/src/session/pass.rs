@@ -5,7 +5,7 @@ use std::cmp::Ordering;
 use super::actor::{Actor, Runs};
 use super::events::{DayEvents, Event};
 use super::row::Session;
-use super::track::Told;
+use super::track::{Told, Tracks};
 use super::{GAP_MS, HashMap, start_of};
 
 /// A session that may go on.
@@ -25,9 +25,9 @@ impl Tail {
         }
     }
 
-    fn add(&mut self, day: &DayEvents, tied: &[Event]) {
+    fn add(&mut self, day: &DayEvents, tracks: &mut Tracks, tied: &[Event]) {
         match self {
-            Self::Wanted(session) => session.add(day, tied),
+            Self::Wanted(session) => session.add(day, tracks, tied),
             Self::Foreign { ended_ms } => *ended_ms = tied.first().map_or(*ended_ms, |event| event.time_ms),
         }
     }
@@ -39,6 +39,13 @@ impl Tail {
             Self::Foreign { .. } => None,
         }
     }
+}
+
+/// Sessions that ended, and the tracks that they have numbers of.
+#[derive(Debug, Default)]
+pub(super) struct Ended {
+    pub(super) sessions: Vec<Session>,
+    pub(super) tracks: Tracks,
 }
 
 /// Sessions that may go on, per person; at most one each.
@@ -54,9 +61,10 @@ pub(super) fn sessionize(
     wanted: bool,
     runs: &Runs,
     tails: &mut Tails,
-) -> Vec<Session> {
+) -> Ended {
     let sorted = sorted_by_actor(&mut events);
-    let mut ended = Vec::new();
+    let mut tracks = std::mem::take(&mut events.tracks);
+    let mut ended = Vec::with_capacity(events.actors().len());
     for (actor, sorted) in events.actors().iter().zip(Groups::of(&events, &sorted)) {
         let mut open = tails.remove(actor);
         for tied in sorted.chunk_by(|left, right| position(&events, left) == position(&events, right)) {
@@ -68,24 +76,27 @@ pub(super) fn sessionize(
                 true => Tail::Wanted(Box::new(Session::begin(*actor, runs, &events, first))),
                 false => Tail::Foreign { ended_ms: first.time_ms },
             });
-            tail.add(&events, tied);
+            tail.add(&events, &mut tracks, tied);
         }
         match open {
-            Some(tail) if start_of(day + 1).saturating_sub(tail.ended_ms()) <= GAP_MS => {
+            Some(mut tail) if start_of(day + 1).saturating_sub(tail.ended_ms()) <= GAP_MS => {
+                if let Tail::Wanted(session) = &mut tail {
+                    session.keep_songs(&tracks);
+                }
                 tails.insert(*actor, tail);
             }
             open => ended.extend(open.and_then(Tail::session)),
         }
     }
-    ended
+    Ended { sessions: ended, tracks }
 }
 
 /// Takes the sessions that had no event on `day` or later out of the tails, in an order that does not depend on hashing.
-pub(super) fn ended_before(day: i32, tails: &mut Tails) -> Vec<Session> {
+pub(super) fn ended_before(day: i32, tails: &mut Tails) -> Ended {
     let ended = tails.extract_if(|_, tail| tail.ended_ms() < start_of(day));
-    let mut ended: Vec<Session> = ended.filter_map(|(_, tail)| tail.session()).collect();
-    ended.sort_by_key(|session| session.actor);
-    ended
+    let mut sessions: Vec<Session> = ended.filter_map(|(_, tail)| tail.session()).collect();
+    sessions.sort_by_key(|session| session.actor);
+    Ended { sessions, tracks: Tracks::default() }
 }
 
 /// Returns the events grouped by actor, in order within each; takes them out of `events`.

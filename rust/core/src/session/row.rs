@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::actor::{Actor, Runs};
 use super::events::{DayEvents, Event};
 use super::source::Topic;
-use super::track::Played;
+use super::track::{Played, Tracks};
 use super::{GAP_MS, day_of};
 use crate::identity::{Part, first_half, write_part};
 
@@ -23,7 +23,11 @@ pub(super) struct Session {
     pub(super) auths: i32,
     pub(super) status_changes: i32,
     pub(super) listen_seconds: f64,
-    pub(super) played: Vec<Played>,
+    /// What was played in passes before, then in this one, by number.
+    earlier: Vec<Played>,
+    tracks: Vec<u32>,
+    /// Bytes that its lists of text take in Arrow arrays, about.
+    pub(super) text_bytes: usize,
     pub(super) pages: Vec<Arc<str>>,
     pub(super) first_level: Option<Arc<str>>,
     pub(super) last_level: Option<Arc<str>>,
@@ -55,7 +59,9 @@ impl Session {
             auths: 0,
             status_changes: 0,
             listen_seconds: 0.0,
-            played: Vec::new(),
+            earlier: Vec::new(),
+            tracks: Vec::new(),
+            text_bytes: 0,
             pages: Vec::new(),
             first_level: None,
             last_level: None,
@@ -73,7 +79,7 @@ impl Session {
     }
 
     /// Adds the events of one instant, session and item, in the order of topics; their songs are one song.
-    pub(super) fn add(&mut self, day: &DayEvents, tied: &[Event]) {
+    pub(super) fn add(&mut self, day: &DayEvents, tracks: &mut Tracks, tied: &[Event]) {
         let Some(first) = tied.first() else { return };
         let session = day.member(first).session;
         self.ended_ms = first.time_ms;
@@ -83,12 +89,14 @@ impl Session {
         if session == self.first_session {
             self.least_item = self.least_item.min(first.item);
         }
-        self.add_song(day, tied);
+        self.add_song(day, tracks, tied);
         for event in tied {
             match event.topic {
                 Topic::PageView if !day.is_song(event) => {
                     self.page_views += 1;
-                    self.pages.push(day.detail(event).cloned().unwrap_or_default());
+                    let page = day.detail(event).cloned().unwrap_or_default();
+                    self.text_bytes += page.len() + size_of::<i32>();
+                    self.pages.push(page);
                 }
                 Topic::Listen | Topic::PageView => {}
                 Topic::Auth => self.auths += 1,
@@ -101,14 +109,35 @@ impl Session {
         }
     }
 
-    fn add_song(&mut self, day: &DayEvents, tied: &[Event]) {
-        let mut songs = tied.iter().filter(|event| day.is_song(event));
+    fn add_song(&mut self, day: &DayEvents, tracks: &mut Tracks, tied: &[Event]) {
+        let songs = tied.iter().filter(|event| day.is_song(event));
         if songs.clone().next().is_none() {
             return;
         }
+        let played = tracks.played(songs.map(|event| event.track));
+        let told = tracks.told(played);
         self.listens += 1;
-        self.played.push(day.played(songs.clone()));
-        self.listen_seconds += songs.find_map(|event| day.told(event).seconds).unwrap_or_default();
+        self.listen_seconds += told.seconds.unwrap_or_default();
+        self.text_bytes += told.bytes() + 2 * size_of::<i32>();
+        self.tracks.push(played);
+    }
+
+    /// Keeps what was played beyond the end of the pass.
+    pub(super) fn keep_songs(&mut self, tracks: &Tracks) {
+        self.earlier.extend(self.tracks.drain(..).map(|id| Played::of(tracks.told(id))));
+    }
+
+    pub(super) fn num_played(&self) -> usize {
+        self.earlier.len() + self.tracks.len()
+    }
+
+    /// Returns song and artist of everything that was played.
+    pub(super) fn played<'a>(&'a self, tracks: &'a Tracks) -> impl Iterator<Item = (&'a str, &'a str)> {
+        let earlier = self.earlier.iter().map(|played| (played.song(), played.artist()));
+        earlier.chain(self.tracks.iter().map(|id| {
+            let told = tracks.told(*id);
+            (told.song.unwrap_or_default(), told.artist.unwrap_or_default())
+        }))
     }
 
     fn set_level(&mut self, level: Option<&Arc<str>>) {
@@ -126,13 +155,6 @@ impl Session {
     /// Returns the number of events, a song as one.
     pub(super) fn events(&self) -> i32 {
         self.listens + self.page_views + self.auths + self.status_changes
-    }
-
-    /// Returns the bytes that its lists of text take in Arrow arrays, about.
-    pub(super) fn text_bytes(&self) -> usize {
-        let played = self.played.iter().map(|played| played.bytes() + 2 * size_of::<i32>());
-        let pages = self.pages.iter().map(|page| page.len() + size_of::<i32>());
-        played.chain(pages).sum()
     }
 
     /// Whether the beginning of the first event's producer session is not in this session.

@@ -1,12 +1,15 @@
 //! Narrow silver columns as they come: which ones each topic gives, and typed access to them.
 
 use arrow::array::{
-    Array, AsArray, BooleanArray, Float64Array, Int32Array, Int64Array, RecordBatch, StringArray,
+    Array, AsArray, BooleanArray, DictionaryArray, Float64Array, Int32Array, Int64Array, ListArray,
+    PrimitiveArray, RecordBatch, StringArray, make_array,
 };
-use arrow::array::{ListArray, PrimitiveArray};
-use arrow::datatypes::{ArrowPrimitiveType, Float64Type, Int32Type, Int64Type, TimestampMicrosecondType};
+use arrow::compute::cast;
+use arrow::datatypes::{
+    ArrowPrimitiveType, DataType, Float64Type, Int32Type, Int64Type, TimestampMicrosecondType, UInt32Type,
+};
 
-use super::actor::{Runs, Who};
+use super::actor::{RunId, Runs, Who};
 use super::{SessionError, day_of};
 
 /// The topics that sessions are made of, in the order of events that are equal in time, session and item.
@@ -66,7 +69,7 @@ impl Topic {
 
 /// Who and when of a batch's rows.
 pub(super) struct People<'a> {
-    runs: &'a StringArray,
+    runs: Texts,
     users: &'a Int64Array,
     sessions: &'a Int64Array,
     times_us: &'a [i64],
@@ -88,17 +91,69 @@ impl<'a> People<'a> {
         runs: &mut Runs,
         mut visit: impl FnMut(usize, Who, i64) -> Result<(), SessionError>,
     ) -> Result<(), SessionError> {
-        let mut last = ("", runs.id(""));
+        let mut ids = PerText::of(&self.runs);
         for (row, time_us) in self.times_us.iter().enumerate() {
-            let run = if self.runs.is_valid(row) { self.runs.value(row) } else { "" };
-            if !same(run, last.0) {
-                last = (run, runs.id(run));
-            }
+            let run = match self.runs.code(row) {
+                Some(code) => *ids.of_code(code).get_or_insert_with(|| runs.id(self.runs.text(code))),
+                None => RunId::default(),
+            };
             let user = self.users.is_valid(row).then(|| self.users.value(row));
-            let who = Who { run: last.1, user, session: self.sessions.value(row) };
+            let who = Who { run, user, session: self.sessions.value(row) };
             visit(row, who, time_us.div_euclid(1_000))?;
         }
         Ok(())
+    }
+}
+
+/// A text column as numbers into its distinct texts, so that what depends on the text is found once for each of them.
+#[derive(Debug)]
+pub(super) struct Texts {
+    codes: DictionaryArray<UInt32Type>,
+    texts: StringArray,
+}
+
+impl Texts {
+    /// Takes text either way: as a dictionary, or row by row.
+    fn of(array: &dyn Array, name: &'static str) -> Result<Self, SessionError> {
+        let coded = DataType::Dictionary(Box::new(DataType::UInt32), Box::new(DataType::Utf8));
+        let array = match array.data_type() {
+            DataType::Utf8 => cast(array, &coded)?,
+            _ => make_array(array.to_data()),
+        };
+        let codes = array.as_dictionary_opt::<UInt32Type>();
+        let texts = codes.and_then(|codes| codes.values().as_string_opt::<i32>());
+        match (codes, texts) {
+            (Some(codes), Some(texts)) => Ok(Self { codes: codes.clone(), texts: texts.clone() }),
+            _ => Err(wrong_type(&array, name, "string")),
+        }
+    }
+
+    /// Returns the number of a row's text, `None` for null.
+    pub(super) fn code(&self, row: usize) -> Option<u32> {
+        self.codes.is_valid(row).then(|| self.codes.keys().value(row))
+    }
+
+    /// Returns the text of a number.
+    pub(super) fn text(&self, code: u32) -> &str {
+        self.texts.value(code as usize)
+    }
+
+    pub(super) fn null_count(&self) -> usize {
+        self.codes.null_count()
+    }
+}
+
+/// Something for each text of a column, from when it was first needed.
+#[derive(Debug)]
+pub(super) struct PerText<T>(Vec<Option<T>>);
+
+impl<T> PerText<T> {
+    pub(super) fn of(texts: &Texts) -> Self {
+        Self((0..texts.texts.len()).map(|_| None).collect())
+    }
+
+    pub(super) fn of_code(&mut self, code: u32) -> &mut Option<T> {
+        &mut self.0[code as usize]
     }
 }
 
@@ -118,9 +173,8 @@ pub(super) fn check_day(day: i32, time_ms: i64) -> Result<(), SessionError> {
     }
 }
 
-pub(super) fn texts<'a>(batch: &'a RecordBatch, name: &'static str) -> Result<&'a StringArray, SessionError> {
-    let array = column(batch, name)?;
-    array.as_string_opt().ok_or_else(|| wrong_type(array, name, "string"))
+pub(super) fn texts(batch: &RecordBatch, name: &'static str) -> Result<Texts, SessionError> {
+    Texts::of(column(batch, name)?, name)
 }
 
 pub(super) fn ints<'a>(batch: &'a RecordBatch, name: &'static str) -> Result<&'a Int32Array, SessionError> {
@@ -159,8 +213,13 @@ pub(super) fn lists<'a>(batch: &'a RecordBatch, name: &'static str) -> Result<&'
 }
 
 pub(super) fn required<'a, A: Array>(array: &'a A, column: &'static str) -> Result<&'a A, SessionError> {
-    match array.null_count() {
-        0 => Ok(array),
+    without_nulls(array.null_count(), column).map(|()| array)
+}
+
+/// Returns an error if a column has nulls.
+pub(super) fn without_nulls(nulls: usize, column: &'static str) -> Result<(), SessionError> {
+    match nulls {
+        0 => Ok(()),
         nulls => Err(SessionError::Null { column, nulls }),
     }
 }

@@ -12,50 +12,53 @@ use arrow::datatypes::{DataType, Field, Int64Type, TimestampMicrosecondType};
 
 use super::actor::{Actor, Runs};
 use super::row::{Session, is_closed};
-use super::source::{booleans, lists, longs, required, texts, times};
-use super::track::Played;
+use super::source::{Texts, booleans, lists, longs, required, texts, times};
+use super::track::Tracks;
 use super::{SessionError, columns::columns};
 use crate::contract::{ELEMENT, UTC, schema_of};
-use crate::identity::hex;
+use crate::identity::{EVENT_ID_DIGITS, hex};
 
 /// Text and list entries of one batch: small enough for 32-bit Arrow offsets, large enough to write well.
 const BATCH_BYTES: usize = 32 << 20;
+/// Bytes of a song, an artist or a page for which room is made.
+const TEXT_BYTES: usize = 16;
 const ARROW_BYTES: usize = i32::MAX as usize;
 
 /// Returns the sessions as batches of the table's columns; all of them begin on `day`.
 pub(super) fn batches(
     day: i32,
-    sessions: &[Session],
-    runs: &Runs,
+    sessions: &[&Session],
+    names: (&Runs, &Tracks),
     watermark_ms: i64,
     processed_at_us: i64,
 ) -> Result<Vec<RecordBatch>, SessionError> {
     let mut batches = Vec::new();
     let (mut from, mut bytes) = (0, 0_usize);
     for (row, session) in sessions.iter().enumerate() {
-        let size = session.text_bytes();
+        let size = session.text_bytes;
         if size > ARROW_BYTES {
             return Err(SessionError::TooLarge { day, started_ms: session.started_ms, bytes: size });
         }
         if row > from && bytes + size > BATCH_BYTES {
-            batches.push(batch(&sessions[from..row], runs, watermark_ms, processed_at_us)?);
+            batches.push(batch(&sessions[from..row], names, watermark_ms, processed_at_us)?);
             (from, bytes) = (row, 0);
         }
         bytes += size;
     }
     if from < sessions.len() {
-        batches.push(batch(&sessions[from..], runs, watermark_ms, processed_at_us)?);
+        batches.push(batch(&sessions[from..], names, watermark_ms, processed_at_us)?);
     }
     Ok(batches)
 }
 
 fn batch(
-    sessions: &[Session],
-    runs: &Runs,
+    sessions: &[&Session],
+    (runs, tracks): (&Runs, &Tracks),
     watermark_ms: i64,
     processed_at_us: i64,
 ) -> Result<RecordBatch, SessionError> {
     let rows = Rows(sessions);
+    let (songs, artists) = rows.played(tracks);
     let processed_at = std::iter::repeat_n(processed_at_us, sessions.len());
     let user = |session: &Session| match session.actor {
         Actor::User { user, .. } => Some(user),
@@ -65,7 +68,7 @@ fn batch(
         rows.keys(),
         rows.dates(),
         rows.texts(|session| runs.name(session.actor.run())),
-        Arc::new(sessions.iter().map(user).collect::<Int64Array>()) as ArrayRef,
+        Arc::new(sessions.iter().map(|session| user(session)).collect::<Int64Array>()) as ArrayRef,
         rows.session_ids(),
         rows.times(|session| session.started_ms),
         rows.times(|session| session.ended_ms),
@@ -76,9 +79,9 @@ fn batch(
         rows.ints(|session| session.auths),
         rows.ints(|session| session.status_changes),
         rows.doubles(|session| session.listen_seconds),
-        rows.lists(|session| session.played.iter().map(Played::song)),
-        rows.lists(|session| session.played.iter().map(Played::artist)),
-        rows.lists(|session| session.pages.iter().map(|page| &**page)),
+        songs,
+        artists,
+        rows.pages(),
         rows.texts(|session| session.first_level.as_deref()),
         rows.texts(|session| session.last_level.as_deref()),
         rows.booleans(|session| session.level_changed),
@@ -97,21 +100,24 @@ fn zoned(times_us: impl Iterator<Item = i64>) -> PrimitiveArray<TimestampMicrose
 }
 
 /// Sessions by column.
-struct Rows<'a>(&'a [Session]);
+struct Rows<'a>(&'a [&'a Session]);
 
 impl<'a> Rows<'a> {
     fn keys(&self) -> ArrayRef {
-        let keys = self.0.iter().map(|session| String::from_utf8_lossy(&hex(&session.key)).into_owned());
-        Arc::new(StringArray::from_iter_values(keys))
+        let mut keys = StringBuilder::with_capacity(self.0.len(), self.0.len() * EVENT_ID_DIGITS);
+        for session in self.0 {
+            keys.append_value(String::from_utf8_lossy(&hex(&session.key)));
+        }
+        Arc::new(keys.finish())
     }
 
     fn dates(&self) -> ArrayRef {
-        let dates = self.0.iter().map(Session::start_day);
+        let dates = self.0.iter().map(|session| session.start_day());
         Arc::new(Date32Array::from_iter_values(dates))
     }
 
     fn texts(&self, text: impl Fn(&'a Session) -> Option<&'a str>) -> ArrayRef {
-        Arc::new(self.0.iter().map(text).collect::<StringArray>())
+        Arc::new(self.0.iter().map(|session| text(session)).collect::<StringArray>())
     }
 
     fn times(&self, time_ms: impl Fn(&Session) -> i64) -> ArrayRef {
@@ -119,31 +125,50 @@ impl<'a> Rows<'a> {
     }
 
     fn longs(&self, number: impl Fn(&Session) -> i64) -> ArrayRef {
-        Arc::new(Int64Array::from_iter_values(self.0.iter().map(number)))
+        Arc::new(Int64Array::from_iter_values(self.0.iter().map(|session| number(session))))
     }
 
     fn ints(&self, number: impl Fn(&Session) -> i32) -> ArrayRef {
-        Arc::new(Int32Array::from_iter_values(self.0.iter().map(number)))
+        Arc::new(Int32Array::from_iter_values(self.0.iter().map(|session| number(session))))
     }
 
     fn doubles(&self, number: impl Fn(&Session) -> f64) -> ArrayRef {
-        Arc::new(Float64Array::from_iter_values(self.0.iter().map(number)))
+        Arc::new(Float64Array::from_iter_values(self.0.iter().map(|session| number(session))))
     }
 
     fn booleans(&self, flag: impl Fn(&Session) -> bool) -> ArrayRef {
         Arc::new(self.0.iter().map(|session| Some(flag(session))).collect::<BooleanArray>())
     }
 
-    fn lists<L: Iterator<Item = &'a str>>(&self, list: impl Fn(&'a Session) -> L) -> ArrayRef {
-        let field = Field::new(ELEMENT, DataType::Utf8, false);
-        let mut builder = ListBuilder::new(StringBuilder::new()).with_field(field);
+    /// Returns the lists of songs and of artists.
+    fn played(&self, tracks: &Tracks) -> (ArrayRef, ArrayRef) {
+        let entries = self.0.iter().map(|session| session.num_played()).sum();
+        let (mut songs, mut artists) = (self.lists(entries), self.lists(entries));
         for session in self.0 {
-            for text in list(session) {
-                builder.values().append_value(text);
+            for (song, artist) in session.played(tracks) {
+                songs.values().append_value(song);
+                artists.values().append_value(artist);
             }
-            builder.append(true);
+            songs.append(true);
+            artists.append(true);
         }
-        Arc::new(builder.finish())
+        (Arc::new(songs.finish()), Arc::new(artists.finish()))
+    }
+
+    fn pages(&self) -> ArrayRef {
+        let mut pages = self.lists(self.0.iter().map(|session| session.pages.len()).sum());
+        for session in self.0 {
+            session.pages.iter().for_each(|page| pages.values().append_value(page));
+            pages.append(true);
+        }
+        Arc::new(pages.finish())
+    }
+
+    /// Begins lists of texts with so many entries in all.
+    fn lists(&self, entries: usize) -> ListBuilder<StringBuilder> {
+        let texts = StringBuilder::with_capacity(entries, entries * TEXT_BYTES);
+        let field = Field::new(ELEMENT, DataType::Utf8, false);
+        ListBuilder::with_capacity(texts, self.0.len()).with_field(field)
     }
 
     fn session_ids(&self) -> ArrayRef {
@@ -162,7 +187,7 @@ impl<'a> Rows<'a> {
 /// Rows that are in the table already.
 pub(super) struct Stored<'a> {
     batch: &'a RecordBatch,
-    runs: &'a StringArray,
+    runs: Texts,
     users: &'a Int64Array,
     session_ids: &'a ListArray,
     ended_us: &'a [i64],
@@ -210,7 +235,8 @@ impl<'a> Stored<'a> {
     }
 
     fn actor(&self, row: usize, runs: &mut Runs) -> Result<Actor, SessionError> {
-        let run = runs.id(if self.runs.is_valid(row) { self.runs.value(row) } else { "" });
+        let run = self.runs.code(row).map_or("", |code| self.runs.text(code));
+        let run = runs.id(run);
         if self.users.is_valid(row) {
             return Ok(Actor::user(run, self.users.value(row)));
         }

@@ -1,31 +1,26 @@
 //! What was played: song, artist and length, each combination once per pass.
 //!
-//! Hardly any column has as many values as songs, so every lookup of one goes to memory that no cache holds. Song and artist are
-//! therefore one text, found by one lookup, and a session keeps that text alone.
+//! Hardly any column has as many values as songs, so every lookup of one goes to memory that is far away. Song and artist
+//! are therefore one text, all texts lie side by side, and a session keeps the number of what it played.
 
 use std::hash::BuildHasher;
-use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 
 use super::source::same;
 
-/// Song and artist as they stand side by side in one text.
+/// Song and artist as they stand side by side in one text, for a session that outlives the pass.
 #[derive(Clone, Debug)]
 pub(super) struct Played {
-    text: Arc<str>,
+    text: Box<str>,
     song_bytes: usize,
 }
 
 impl Played {
-    fn of(song: &str, artist: &str) -> Self {
+    pub(super) fn of(told: Told<'_>) -> Self {
+        let (song, artist) = (told.song.unwrap_or_default(), told.artist.unwrap_or_default());
         Self { text: [song, artist].concat().into(), song_bytes: song.len() }
-    }
-
-    /// Returns the bytes of both.
-    pub(super) fn bytes(&self) -> usize {
-        self.text.len()
     }
 
     pub(super) fn song(&self) -> &str {
@@ -49,56 +44,60 @@ impl Told<'_> {
     fn seconds_bits(&self) -> Option<u64> {
         self.seconds.map(f64::to_bits)
     }
+
+    /// Returns the bytes of song and artist.
+    pub(super) fn bytes(&self) -> usize {
+        self.song.map_or(0, str::len) + self.artist.map_or(0, str::len)
+    }
+
+    fn is(&self, other: &Told<'_>) -> bool {
+        let equal = |left: Option<&str>, right: Option<&str>| match (left, right) {
+            (Some(left), Some(right)) => same(left, right),
+            (left, right) => left.is_none() && right.is_none(),
+        };
+        self.seconds_bits() == other.seconds_bits()
+            && equal(self.song, other.song)
+            && equal(self.artist, other.artist)
+    }
 }
 
+/// Where in the texts a track stands.
 #[derive(Debug)]
 struct Track {
-    played: Played,
+    begin: usize,
+    song_end: usize,
+    end: usize,
     has_song: bool,
     has_artist: bool,
     seconds: Option<f64>,
 }
 
-impl Track {
-    fn told(&self) -> Told<'_> {
-        Told {
-            song: self.has_song.then(|| self.played.song()),
-            artist: self.has_artist.then(|| self.played.artist()),
-            seconds: self.seconds,
-        }
-    }
-
-    fn is(&self, told: &Told<'_>) -> bool {
-        let own = self.told();
-        let equal = |left: Option<&str>, right: Option<&str>| match (left, right) {
-            (Some(left), Some(right)) => same(left, right),
-            (left, right) => left.is_none() && right.is_none(),
-        };
-        own.seconds_bits() == told.seconds_bits()
-            && equal(own.song, told.song)
-            && equal(own.artist, told.artist)
-    }
-}
-
 /// The tracks of one pass by number.
 #[derive(Debug, Default)]
 pub(super) struct Tracks {
+    texts: String,
     tracks: Vec<Track>,
-    ids: HashTable<(u64, usize)>,
+    ids: HashTable<(u64, u32)>,
     hasher: RandomState,
 }
 
 impl Tracks {
-    /// Returns the number of what is told.
-    pub(super) fn id(&mut self, told: Told<'_>) -> usize {
+    /// Returns the number of what is told. There are not more of them than events.
+    pub(super) fn id(&mut self, told: Told<'_>) -> u32 {
         let hash = self.hasher.hash_one((told.song, told.artist, told.seconds_bits()));
-        let is_it = |(known, id): &(u64, usize)| *known == hash && self.tracks[*id].is(&told);
+        let is_it = |(known, id): &(u64, u32)| *known == hash && self.told(*id).is(&told);
         if let Some((_, id)) = self.ids.find(hash, is_it) {
             return *id;
         }
-        let id = self.tracks.len();
+        let id = self.tracks.len() as u32;
+        let begin = self.texts.len();
+        self.texts.push_str(told.song.unwrap_or_default());
+        let song_end = self.texts.len();
+        self.texts.push_str(told.artist.unwrap_or_default());
         self.tracks.push(Track {
-            played: Played::of(told.song.unwrap_or_default(), told.artist.unwrap_or_default()),
+            begin,
+            song_end,
+            end: self.texts.len(),
             has_song: told.song.is_some(),
             has_artist: told.artist.is_some(),
             seconds: told.seconds,
@@ -109,19 +108,27 @@ impl Tracks {
 
     /// Returns what is told by a track of that number.
     pub(super) fn told(&self, id: u32) -> Told<'_> {
-        self.tracks.get(id as usize).map(Track::told).unwrap_or_default()
+        let Some(track) = self.tracks.get(id as usize) else { return Told::default() };
+        let text = |begin, end| self.texts.get(begin..end).unwrap_or_default();
+        Told {
+            song: track.has_song.then(|| text(track.begin, track.song_end)),
+            artist: track.has_artist.then(|| text(track.song_end, track.end)),
+            seconds: track.seconds,
+        }
     }
 
     /// Returns what was played by events that tell of one song: of each part the first that is told.
-    pub(super) fn played(&self, ids: impl Iterator<Item = u32> + Clone) -> Played {
-        let tracks = || ids.clone().filter_map(|id| self.tracks.get(id as usize));
-        match tracks().next() {
-            Some(track) if track.has_song && track.has_artist => track.played.clone(),
-            _ => Played::of(
-                tracks().find_map(|track| track.told().song).unwrap_or_default(),
-                tracks().find_map(|track| track.told().artist).unwrap_or_default(),
-            ),
+    pub(super) fn played(&mut self, ids: impl Iterator<Item = u32> + Clone) -> u32 {
+        let tracks = || ids.clone().map(|id| self.told(id));
+        let first = tracks().next().unwrap_or_default();
+        let is_told = first.song.is_some() && first.artist.is_some() && first.seconds.is_some();
+        if let (true, Some(id)) = (is_told, ids.clone().next()) {
+            return id;
         }
+        let song = tracks().find_map(|told| told.song).map(str::to_owned);
+        let artist = tracks().find_map(|told| told.artist).map(str::to_owned);
+        let seconds = tracks().find_map(|told| told.seconds);
+        self.id(Told { song: song.as_deref(), artist: artist.as_deref(), seconds })
     }
 }
 
@@ -147,12 +154,12 @@ mod tests {
             told(None, None, None),
         ];
 
-        let ids: Vec<usize> = all.iter().map(|told| tracks.id(*told)).collect();
+        let ids: Vec<u32> = all.iter().map(|told| tracks.id(*told)).collect();
 
-        assert_eq!(ids, (0..all.len()).collect::<Vec<_>>());
-        for (id, told) in all.iter().enumerate() {
-            assert_eq!(tracks.id(*told), id);
-            let found = tracks.told(id as u32);
+        assert_eq!(ids, (0..all.len() as u32).collect::<Vec<_>>());
+        for (id, told) in (0..).zip(all) {
+            assert_eq!(tracks.id(told), id);
+            let found = tracks.told(id);
             assert_eq!((found.song, found.artist, found.seconds), (told.song, told.artist, told.seconds));
         }
     }
@@ -160,16 +167,26 @@ mod tests {
     #[test]
     fn of_each_part_the_first_that_is_told_is_taken() {
         let mut tracks = Tracks::default();
-        let ids: Vec<u32> =
-            [told(None, Some("x"), None), told(Some("s"), Some("y"), None), told(Some("é"), Some("ü"), None)]
-                .into_iter()
-                .map(|told| tracks.id(told) as u32)
-                .collect();
+        let ids = [
+            told(None, Some("x"), None),
+            told(Some("s"), Some("y"), None),
+            told(Some("é"), Some("ü"), Some(2.0)),
+        ]
+        .map(|told| tracks.id(told));
 
-        let played = tracks.played(ids.iter().copied());
-        assert_eq!((played.song(), played.artist()), ("s", "x"));
-        let played = tracks.played(ids[2..].iter().copied());
+        let played = tracks.played(ids.into_iter());
+        let found = tracks.told(played);
+        assert_eq!((found.song, found.artist, found.seconds), (Some("s"), Some("x"), Some(2.0)));
+        assert_eq!(tracks.played(ids[2..].iter().copied()), ids[2]);
+        let nothing = tracks.played(std::iter::empty());
+        assert_eq!(tracks.told(nothing).song, None);
+    }
+
+    #[test]
+    fn what_outlives_the_pass_has_the_same_texts() {
+        let played = Played::of(told(Some("é"), Some("ü"), None));
         assert_eq!((played.song(), played.artist()), ("é", "ü"));
-        assert_eq!(tracks.played(std::iter::empty()).song(), "");
+        let played = Played::of(told(None, Some("ü"), None));
+        assert_eq!((played.song(), played.artist()), ("", "ü"));
     }
 }

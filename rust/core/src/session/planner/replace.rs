@@ -6,7 +6,7 @@ use arrow::array::RecordBatch;
 
 use super::{Affected, Common, Outcome, Phase, Step, Turn};
 use crate::session::events::{DayEvents, Wanted};
-use crate::session::pass::{Tail, Tails, ended_before, sessionize};
+use crate::session::pass::{Ended, Tail, Tails, ended_before, sessionize};
 use crate::session::row::{Session, is_closed};
 use crate::session::table::{Stored, batches};
 use crate::session::{GAP_MS, Read, SessionError, Topic, start_of};
@@ -172,10 +172,11 @@ impl Replace {
     }
 
     /// Puts rows into the queue, by the day they begin on.
-    fn write(&mut self, sessions: Vec<Session>, common: &Common) -> Result<(), SessionError> {
+    fn write(&mut self, ended: Ended, common: &Common) -> Result<(), SessionError> {
         let watermark_ms = common.watermark_ms();
-        let mut days: BTreeMap<i32, Vec<Session>> = BTreeMap::new();
-        for session in sessions {
+        let Ended { sessions, tracks } = ended;
+        let mut days: BTreeMap<i32, Vec<&Session>> = BTreeMap::new();
+        for session in &sessions {
             days.entry(session.start_day()).or_default().push(session);
         }
         for (day, sessions) in days {
@@ -183,7 +184,7 @@ impl Replace {
                 self.open_days.insert(day);
             }
             let processed_at_us = common.options.processed_at_us;
-            for rows in batches(day, &sessions, &common.runs, watermark_ms, processed_at_us)? {
+            for rows in batches(day, &sessions, (&common.runs, &tracks), watermark_ms, processed_at_us)? {
                 self.queue.push_back(Step::Rows { day, rows });
             }
         }
