@@ -54,6 +54,17 @@ proptest! {
         prop_assert_eq!(&general, &sorted);
         prop_assert_eq!(sorted.num_columns(), batch.num_columns());
     }
+
+    #[test]
+    fn any_number_of_keys_is_ordered_as_the_general_way_does(
+        rows in prop::collection::vec((prop::option::weighted(0.8, key_values()), key_values()), 2..100),
+        names in prop::collection::vec(prop::sample::select(vec!["user", "time", "row"]), 1..5),
+    ) {
+        let batch = batch(&rows);
+        let keys: Vec<&ArrayRef> = names.iter().map(|name| column(&batch, name).unwrap()).collect();
+        let in_order = || UInt32Array::from_iter_values(0..rows.len() as u32);
+        prop_assert_eq!(order_of(&keys).unwrap().unwrap_or_else(in_order), general_order(&keys).unwrap());
+    }
 }
 
 #[test]
@@ -62,7 +73,7 @@ fn the_extremes_of_both_keys_take_the_general_way() {
         [(Some(i64::MAX), 1), (None, i64::MIN), (Some(i64::MIN), i64::MAX), (Some(0), 0), (None, i64::MAX)];
     let batch = batch(&rows);
     let keys = [column(&batch, "user").unwrap(), column(&batch, "time").unwrap()];
-    assert!(packed_keys(&keys).is_none());
+    assert!(packed(&keys).is_none());
     let sorted = sort_batch(&batch, &contract(&["user", "time"], PartitionTransform::Hour)).unwrap();
     assert_eq!(numbers(&sorted), [1, 4, 2, 3, 0]);
 }
