@@ -68,3 +68,9 @@ def cpu_of(pid: int) -> float:
     """Returns the user and system CPU seconds that a running process has used."""
     fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rsplit(")", 1)[1].split()
     return (int(fields[11]) + int(fields[12])) / TICKS
+
+
+def cpu_with_children(pid: int) -> float:
+    """Returns the user and system CPU seconds that a running process and all below it have used."""
+    children = [task.read_text(encoding="utf-8").split() for task in Path(f"/proc/{pid}/task").glob("*/children")]
+    return cpu_of(pid) + sum(cpu_with_children(int(child)) for some in children for child in some)

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench import batch
+from bench import batch, spark_peer
 from bench.dataset import event_set
 from bench.latency import latencies
 from bench.process import Cost, run
@@ -177,6 +177,7 @@ def main() -> int:
         "commits": lambda: commits(bench),
         "jobs-1GiB": lambda: batch.jobs(bench.data, bench.work, "1GiB"),
         "jobs-128MB": lambda: batch.jobs(bench.data, bench.work, "128MB"),
+        "spark": lambda: spark_peer.beside(bench.data, bench.work),
         "histories": lambda: batch.histories(bench.data, bench.work, bench.size),
     }
     claims: list[Claim] = []

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from bench import batch
+from bench import batch, spark_peer
 from bench.dataset import event_set
 from tools.prove import cancel, care_beside, splits
 from tools.prove.claims import Claim
@@ -59,6 +59,7 @@ def proofs(size: str, seed: int) -> Proofs:
         # What is measured comes first: a machine that has rested is a quieter one.
         for limit in LIMITS:
             made[f"jobs within {limit}"] = partial(_jobs, data, limit)
+        made["jobs beside Spark"] = partial(_beside_spark, data)
         made["histories"] = partial(_histories, data)
     made["splits into runs"] = lambda: splits.run(data(), chosen.splits, seed, with_spark=False)
     made["care beside a worker, REST"] = lambda: care_beside.run(data(), chosen.care_seconds, embedded=False)
@@ -74,6 +75,11 @@ def proofs(size: str, seed: int) -> Proofs:
 def _jobs(data: Callable[[], Path], limit: str) -> Iterator[Claim]:
     with tempfile.TemporaryDirectory(prefix="streamify-jobs-") as work:
         yield from batch.jobs(data(), Path(work), limit)
+
+
+def _beside_spark(data: Callable[[], Path]) -> Iterator[Claim]:
+    with tempfile.TemporaryDirectory(prefix="streamify-beside-spark-") as work:
+        yield from spark_peer.beside(data(), Path(work))
 
 
 def _histories(data: Callable[[], Path]) -> Iterator[Claim]:

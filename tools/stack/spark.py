@@ -1,7 +1,7 @@
 """Real Spark 4 with Iceberg: one session in a process of its own, that runs SQL and gives rows back.
 
-The second engine beside which our commits must stand: it reads the tables, and changes them as a rival would. The session
-has one core and a heap of 1 GB, listens on loopback only and is gone with its context. Needs Java 17 or newer.
+The second engine beside which our commits must stand: it reads the tables, changes them as a rival would, and does the jobs'
+work for comparison. The session listens on loopback only and is gone with its context. Needs Java 17 or newer.
 """
 
 import json
@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -35,12 +36,54 @@ class SparkError(StackError):
     """Spark refused a statement; the text begins with the class of its exception."""
 
 
+@dataclass(frozen=True)
+class Size:
+    """How large a session is.
+
+    Attributes:
+        cores: threads of work, and partitions of a shuffle a thread.
+        memory: heap of the JVM.
+        jvm: further options of the JVM.
+        settings: further settings of Spark.
+    """
+
+    cores: int
+    memory: str
+    jvm: str
+    settings: Mapping[str, str]
+
+    def all_settings(self) -> dict[str, str]:
+        """Returns Spark's settings for it."""
+        sized = {
+            "spark.master": f"local[{self.cores}]",
+            "spark.driver.memory": self.memory,
+            "spark.driver.extraJavaOptions": self.jvm,
+        }
+        return sized | dict(self.settings)
+
+
+#: A session that lives for seconds: the quick compiler, and no code made per query.
+BRIEF = Size(
+    cores=1,
+    memory="1g",
+    jvm="-XX:+UseSerialGC -XX:TieredStopAtLevel=1",
+    settings={
+        "spark.sql.codegen.wholeStage": "false",
+        "spark.sql.codegen.factoryMode": "NO_CODEGEN",
+        "spark.sql.shuffle.partitions": "1",
+    },
+)
+#: A session for millions of rows on two cores.
+LARGE = Size(cores=2, memory="4g", jvm="-XX:+UseParallelGC", settings={"spark.sql.shuffle.partitions": "4"})
+
+
 class Spark:
     """One Spark session on the REST catalog of a stack's environment."""
 
-    def __init__(self, environment: Mapping[str, str]) -> None:
+    def __init__(self, environment: Mapping[str, str], size: Size = BRIEF) -> None:
         """Describes a session; `environment` is what `Stack.environment` returns."""
         self._settings = _catalog_settings(environment)
+        self._size = size
         self._process: subprocess.Popen[bytes] | None = None
         self._work = Path()
 
@@ -65,11 +108,23 @@ class Spark:
                 cwd=self._work,
             )
             try:
-                self._ask({"jars": str(jars), "work": str(self._work), "catalog": self._settings}, START_SECONDS)
+                size = self._size.all_settings()
+                self._ask({"jars": str(jars), "work": str(self._work), "size": size, "catalog": self._settings}, START_SECONDS)
             except SparkError as error:
                 said = tail(self._log)
                 self.stop()
                 raise StackError(f"Spark does not start: {error}; end of its log:\n{said}") from error
+
+    @property
+    def pid(self) -> int:
+        """The process of the session, whose child the JVM is.
+
+        Raises:
+            StackError: if the session is not running.
+        """
+        if self._process is None:
+            raise StackError("this Spark session is not running")
+        return self._process.pid
 
     @property
     def _log(self) -> Path:

@@ -13,15 +13,11 @@ CATALOG = "lake"
 EXTENSIONS = "org.apache.iceberg.spark.extensions.IcebergSparkSessionExtensions"
 
 
-def _session(jars: str, work: str, catalog: dict[str, str]) -> Any:  # noqa: ANN401 - pyspark is not in the environment
+def _session(jars: str, work: str, size: dict[str, str], catalog: dict[str, str]) -> Any:  # noqa: ANN401 - pyspark is not in the environment
     from pyspark.sql import SparkSession  # type: ignore[import-not-found]
 
-    settings = {
-        "spark.driver.memory": "1g",
-        # A session lives for seconds: the quick compiler, and no code made per query.
-        "spark.driver.extraJavaOptions": f"-XX:+UseSerialGC -XX:TieredStopAtLevel=1 -Djava.io.tmpdir={work}",
-        "spark.sql.codegen.wholeStage": "false",
-        "spark.sql.codegen.factoryMode": "NO_CODEGEN",
+    settings = size | {
+        "spark.driver.extraJavaOptions": f"{size['spark.driver.extraJavaOptions']} -Djava.io.tmpdir={work}",
         "spark.driver.extraClassPath": f"{jars}/*",
         "spark.driver.bindAddress": "127.0.0.1",
         "spark.driver.host": "127.0.0.1",
@@ -29,12 +25,11 @@ def _session(jars: str, work: str, catalog: dict[str, str]) -> Any:  # noqa: ANN
         "spark.sql.catalogImplementation": "in-memory",
         "spark.sql.extensions": EXTENSIONS,
         "spark.sql.session.timeZone": "UTC",
-        "spark.sql.shuffle.partitions": "1",
         "spark.sql.warehouse.dir": f"{work}/warehouse",
         "spark.ui.enabled": "false",
         "spark.ui.showConsoleProgress": "false",
     }
-    builder = SparkSession.builder.appName("streamify").master("local[1]")
+    builder = SparkSession.builder.appName("streamify")
     for name, value in settings.items():
         builder = builder.config(name, value)
     session = builder.getOrCreate()
