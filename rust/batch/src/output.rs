@@ -235,7 +235,9 @@ fn sorted(batches: &[RecordBatch], sort_key: &[String]) -> Result<RecordBatch, B
         Some(order) => order.values().iter().map(|row| places[*row as usize]).collect(),
     };
     let runs: Vec<&[(usize, usize)]> = places.chunk_by(follows).collect();
-    match runs.len().saturating_mul(LONG_RUN) < places.len() {
+    // More than an array can hold is an error there, and would be a panic here.
+    let bytes: usize = batches.iter().map(RecordBatch::get_array_memory_size).sum();
+    match runs.len().saturating_mul(LONG_RUN) < places.len() && i32::try_from(bytes).is_ok() {
         true => joined(batches, &runs),
         false => Ok(interleave_record_batch(&batches.iter().collect::<Vec<_>>(), &places)?),
     }

@@ -43,24 +43,23 @@ impl Encoder {
         batch: &RecordBatch,
     ) -> Result<NanCounts, ParquetError> {
         let number = self.file.flushed_row_groups().len();
-        let mut writers = self.columns.create_column_writers(number)?.into_iter();
+        let writers = self.columns.create_column_writers(number)?;
         let leaves: Vec<ColumnDescPtr> = self.file.schema_descr().columns().to_vec();
+        let mut leaves = writers.into_iter().zip(leaves).peekable();
+        let missing = || ParquetError::General("fewer column writers than columns".to_owned());
         let mut group = self.file.next_row_group()?;
         let mut unique = UniqueColumns::new()?;
         let kinds = layout.schema().as_struct().fields();
-        let columns = batch.schema_ref().fields().iter().zip(batch.columns()).zip(kinds);
-        for ((field, values), kind) in columns {
-            let missing = || ParquetError::General("fewer column writers than columns".to_owned());
-            let leaf = &leaves[leaves.len() - writers.len()];
-            if !encoding::pays_dictionary(&kind.name, &kind.field_type)
-                && unique.write(&mut group, leaf, values)?
-            {
-                writers.next();
+        for ((field, values), kind) in batch.schema_ref().fields().iter().zip(batch.columns()).zip(kinds) {
+            let (_, leaf) = leaves.peek().ok_or_else(missing)?;
+            let repeats = encoding::pays_dictionary(&kind.name, &kind.field_type);
+            if !repeats && unique.write(&mut group, leaf, values)? {
+                leaves.next();
                 continue;
             }
             // One leaf per column, several for one that is nested.
             for leaf in compute_leaves(field, values)? {
-                let mut writer = writers.next().ok_or_else(missing)?;
+                let (mut writer, _) = leaves.next().ok_or_else(missing)?;
                 writer.write(&leaf)?;
                 writer.close()?.append_to_row_group(&mut group)?;
             }

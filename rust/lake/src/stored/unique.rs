@@ -31,10 +31,9 @@ impl UniqueColumns {
         let Some((kind, column)) = kind.and_then(|kind| Some((kind, column(kind, array)?))) else {
             return Ok(false);
         };
-        let info = descriptor.self_type().get_basic_info();
-        let id = if info.has_id() { info.id() } else { 0 };
         let (arrow, descriptor) = (array.data_type().clone(), ColumnDescPtr::clone(descriptor));
-        let field = Field { id, kind, arrow, descriptor, is_coded: false };
+        // Its id is in the descriptor, where it has one.
+        let field = Field { id: 0, kind, arrow, descriptor, is_coded: false };
         let all = 0..array.len();
         let stretches = std::slice::from_ref(&all);
         write_column(group, &field, &column, stretches, &mut self.scratch, &mut self.room)?;
