@@ -6,7 +6,7 @@ use arrow::array::{
     Array as _, ArrayData, ArrayRef, BinaryArray, BooleanArray, DictionaryArray, UInt32Array, make_array,
 };
 use arrow::buffer::{BooleanBuffer, Buffer, NullBuffer, OffsetBuffer};
-use arrow::compute::{cast, take};
+use arrow::compute::{CastOptions, cast_with_options, take};
 use arrow::datatypes::{DataType, Field as ArrowField, Schema};
 use arrow::error::ArrowError;
 use arrow::record_batch::{RecordBatch, RecordBatchOptions};
@@ -49,7 +49,7 @@ impl Column {
             Values::Bytes { values, ends, nulls } => {
                 let value = |row| (!nulls.has(row)).then(|| bytes_of(values, ends, row));
                 let bytes: BinaryArray = (0..ends.len()).map(value).collect();
-                cast(&bytes, &field.arrow)
+                typed(&bytes, &field.arrow)
             }
         }
     }
@@ -120,6 +120,28 @@ fn texts(dictionary: &Dictionary, wanted: &DataType) -> Result<ArrayRef, ArrowEr
     if i32::try_from(bytes.len()).is_err() {
         return Err(ArrowError::OffsetOverflowError(bytes.len()));
     }
-    let bytes = BinaryArray::try_new(OffsetBuffer::from_lengths(lengths), bytes, None)?;
-    cast(&bytes, wanted)
+    typed(&BinaryArray::try_new(OffsetBuffer::from_lengths(lengths), bytes, None)?, wanted)
+}
+
+/// Bytes as text, or as they are.
+fn typed(bytes: &BinaryArray, wanted: &DataType) -> Result<ArrayRef, ArrowError> {
+    // What is no text is an error, and not null.
+    cast_with_options(bytes, wanted, &CastOptions { safe: false, ..CastOptions::default() })
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::{Array as _, AsArray as _};
+
+    use super::*;
+
+    #[test]
+    fn what_is_no_text_is_an_error() {
+        let mut dictionary = Dictionary::new(Kind::Text);
+        dictionary.number_of("é".as_bytes());
+        let found = texts(&dictionary, &DataType::Utf8).unwrap();
+        assert_eq!((found.len(), found.as_string::<i32>().value(0)), (1, "é"));
+        dictionary.number_of(&[b'a', 0xff]);
+        assert!(texts(&dictionary, &DataType::Utf8).is_err());
+    }
 }
