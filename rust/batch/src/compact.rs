@@ -8,7 +8,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Instant;
 
-use futures::TryStreamExt as _;
 use iceberg::spec::DataFile;
 use serde::Serialize;
 use streamify_lake::FilePartition;
@@ -21,7 +20,6 @@ use uuid::Uuid;
 
 use crate::context::Context;
 use crate::error::BatchError;
-use crate::moved::Moved;
 use crate::output::{FileNames, Output};
 
 /// Bytes read from which on partitions are committed. One by one, small partitions would cost more commits than work.
@@ -209,6 +207,7 @@ impl CompactReport {
     }
 }
 
+/// Writes a partition's rows anew; `room` is used again and again.
 async fn rewrite(
     context: &Context,
     table: &LoadedTable,
@@ -217,10 +216,15 @@ async fn rewrite(
     removed: Vec<LiveFile>,
     room: &mut Option<StoredRows>,
 ) -> Result<Rewritten, BatchError> {
-    let files = match move_rows(context, table, partition, names, &removed, room).await? {
-        Some(files) => files,
-        None => read_rows(context, table, partition, names, &removed).await?,
-    };
+    let sort_key = sort_columns(table);
+    let mut output = Output::new(context, table, partition, names, &sort_key)?;
+    let num_rows = removed.iter().map(|live| live.file.record_count()).sum();
+    output.make_room(num_rows, room.take());
+    for live in &removed {
+        output.add_file(live).await?;
+    }
+    let (files, rows) = output.finish_and_keep_room().await?;
+    *room = rows;
     let written: u64 = files.iter().map(|file| file.record_count()).sum();
     let done = Rewritten { partition, removed, files };
     let rows = done.rows();
@@ -266,51 +270,6 @@ async fn land(committer: &mut Committer, done: Done, report: &mut CompactReport)
         }
     }
     Ok(())
-}
-
-/// Writes the rows anew as they are stored; `None` if some of them must be read as values. `room` is used again and again.
-async fn move_rows(
-    context: &Context,
-    table: &LoadedTable,
-    partition: FilePartition,
-    names: &FileNames,
-    group: &[LiveFile],
-    room: &mut Option<StoredRows>,
-) -> Result<Option<Vec<DataFile>>, BatchError> {
-    let sort_key = sort_columns(table);
-    let num_rows = group.iter().map(|live| live.file.record_count()).sum();
-    let moved = Moved::new(context, table, partition, names, &sort_key, num_rows, room.take())?;
-    let Some(mut moved) = moved else { return Ok(None) };
-    for live in group {
-        if !moved.add(live).await? {
-            return Ok(None);
-        }
-        context.meter.file(live.file.record_count(), live.file.file_size_in_bytes());
-    }
-    let (files, rows) = moved.finish().await?;
-    *room = Some(rows);
-    Ok(Some(files))
-}
-
-/// Writes the rows anew by their values.
-async fn read_rows(
-    context: &Context,
-    table: &LoadedTable,
-    partition: FilePartition,
-    names: &FileNames,
-    group: &[LiveFile],
-) -> Result<Vec<DataFile>, BatchError> {
-    let sort_key = sort_columns(table);
-    let columns = column_names(table);
-    let mut output = Output::new(context, table, partition, names, &sort_key);
-    for live in group {
-        context.meter.file(live.file.record_count(), live.file.file_size_in_bytes());
-        let mut batches = table.read_file(&live.file, &columns, None)?;
-        while let Some(batch) = batches.try_next().await? {
-            output.add(batch).await?;
-        }
-    }
-    output.finish().await
 }
 
 /// All columns of a table, in its order.

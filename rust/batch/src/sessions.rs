@@ -9,10 +9,10 @@
 //! The law: for any order of arrival and any split into runs, the table equals a full recompute (but for `_processed_at`).
 //! Cost follows the days that new events touch.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
 use futures::TryStreamExt as _;
 use iceberg::spec::{DataFile, Literal, Struct};
 use serde::Serialize;
@@ -23,7 +23,6 @@ use streamify_lake::catalog::LoadedTable;
 use streamify_lake::commit::{Commit, Committer, Kind, Untouched};
 use streamify_lake::scan::increment::{self, Increment};
 use streamify_lake::scan::{DayFiles, LiveFile};
-use streamify_lake::stored::{StoredFile, StoredLayout, StoredRows};
 use streamify_lake::{FilePartition, Partitioning, TableSpec};
 use tracing::info;
 use uuid::Uuid;
@@ -32,6 +31,7 @@ use crate::compact::{column_names, date, sort_columns};
 use crate::context::Context;
 use crate::error::BatchError;
 use crate::output::{FileNames, Output};
+use crate::reading::Reading;
 use crate::registration;
 use crate::restart::{Effort, until_first};
 use crate::silver::{consume, discard};
@@ -280,17 +280,19 @@ impl Run<'_> {
             let mut rows = 0;
             for live in source.new.added.iter().chain(&source.new.removed) {
                 rows += live.file.record_count();
-                // Looked at batch by batch: one file alone may be too much.
-                let mut fits = true;
                 let columns = source.topic.columns(Read::People);
-                read_file(self.context, &source.table, live, &columns, |batch| {
-                    fits = fits && changes.bytes() <= most;
-                    if fits { changes.push(batch) } else { Ok(()) }
-                })
-                .await?;
-                if changes.bytes() > most {
-                    info!(table = source.table.name, "so much is new that every session is computed anew");
-                    return Ok(None);
+                let mut reading =
+                    Reading::open(self.context, &source.table, &live.file, &columns, None).await?;
+                // Looked at batch by batch: one file alone may be too much.
+                while let Some(batch) = reading.next().await? {
+                    changes.push(&batch).map_err(|error| unusable(&source.table.name, error))?;
+                    if changes.bytes() > most {
+                        info!(
+                            table = source.table.name,
+                            "so much is new that every session is computed anew"
+                        );
+                        return Ok(None);
+                    }
                 }
             }
             report.rows_in.insert(source.table.name.clone(), rows);
@@ -318,8 +320,12 @@ impl Run<'_> {
                     for Source { topic, table, files, .. } in &mut self.sources {
                         let columns = topic.columns(read);
                         for live in files.of(day).await? {
-                            let push = |batch: &RecordBatch| planner.push(*topic, batch);
-                            read_file(context, table, live, &columns, push).await?;
+                            let mut reading =
+                                Reading::open(context, table, &live.file, &columns, None).await?;
+                            while let Some(batch) = reading.next().await? {
+                                let pushed = planner.push(*topic, &batch);
+                                pushed.map_err(|source| unusable(&table.name, source))?;
+                            }
                         }
                     }
                 }
@@ -335,11 +341,14 @@ impl Run<'_> {
                 }
                 Step::Rows { day, rows } => {
                     report.rows_out += rows.num_rows() as u64;
-                    let new = || {
-                        let partition = FilePartition::Day(day);
-                        Output::new(context, sessions, partition, &names, &sort_key)
+                    let output = match outputs.entry(day) {
+                        Entry::Occupied(output) => output.into_mut(),
+                        Entry::Vacant(place) => {
+                            let partition = FilePartition::Day(day);
+                            place.insert(Output::new(context, sessions, partition, &names, &sort_key)?)
+                        }
                     };
-                    outputs.entry(day).or_insert_with(new).add(rows).await?;
+                    output.add(&rows).await?;
                 }
                 Step::Finish { day } => {
                     if let Some(output) = outputs.remove(&day) {
@@ -352,50 +361,6 @@ impl Run<'_> {
             }
         }
     }
-}
-
-/// Reads columns of a file: row group by row group as they are stored, or, where that does not go, batch by batch.
-async fn read_file(
-    context: &Context,
-    table: &LoadedTable,
-    live: &LiveFile,
-    columns: &[&str],
-    mut take: impl FnMut(&RecordBatch) -> Result<(), SessionError>,
-) -> Result<(), BatchError> {
-    let schema = table.metadata.current_schema();
-    let ids = columns.iter().filter_map(|name| schema.field_id_by_name(name));
-    let bytes = ids.filter_map(|id| live.file.column_sizes().get(&id)).sum();
-    context.meter.file(live.file.record_count(), bytes);
-    let mut take = |batch: &RecordBatch| take(batch).map_err(|error| unusable(&table.name, error));
-    if let Some((layout, file)) = stored_file(context, table, live, columns).await? {
-        let mut rows = StoredRows::with_capacity(&layout, file.most_rows());
-        for group in 0..file.num_row_groups() {
-            context.check()?;
-            rows = file.read(group, rows.emptied(&layout, 0)).await?;
-            take(&rows.to_batch().map_err(|error| unusable(&table.name, error.into()))?)?;
-        }
-        return Ok(());
-    }
-    let mut batches = table.read_file(&live.file, columns, None)?;
-    while let Some(batch) = batches.try_next().await? {
-        context.check()?;
-        take(&batch)?;
-    }
-    Ok(())
-}
-
-/// The file, if it can be read as it is stored and its largest row group is a small part of the budget.
-async fn stored_file(
-    context: &Context,
-    table: &LoadedTable,
-    live: &LiveFile,
-    columns: &[&str],
-) -> Result<Option<(StoredLayout, StoredFile)>, BatchError> {
-    let layout = StoredLayout::of(table)?.and_then(|layout| layout.select(columns));
-    let Some(layout) = layout else { return Ok(None) };
-    let file = StoredFile::open(table, &layout, &live.file).await?;
-    let fits = |file: &StoredFile| file.most_rows().saturating_mul(layout.row_bytes()) <= context.run_bytes();
-    Ok(file.filter(fits).map(|file| (layout, file)))
 }
 
 fn unusable(table: &str, source: SessionError) -> BatchError {

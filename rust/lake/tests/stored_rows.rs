@@ -10,11 +10,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use arrow::array::{
-    Array as _, ArrayRef, AsArray as _, BooleanArray, Date32Array, Float64Array, Int32Array, Int64Array,
-    LargeBinaryArray, RecordBatch, StringArray, TimestampMicrosecondArray,
+    Array as _, ArrayRef, AsArray as _, BooleanArray, Date32Array, DictionaryArray, Float64Array, Int32Array,
+    Int64Array, LargeBinaryArray, RecordBatch, StringArray, TimestampMicrosecondArray, UInt32Array,
 };
 use arrow::compute::{cast, concat_batches, max, min, take_record_batch};
-use arrow::datatypes::{DataType, Int64Type};
+use arrow::datatypes::{DataType, Int64Type, UInt32Type};
 use iceberg::arrow::schema_to_arrow_schema;
 use iceberg::spec::{DataContentType, DataFile, DataFileBuilder, DataFileFormat, Datum, Literal, Struct};
 use parquet::arrow::ArrowWriter;
@@ -183,6 +183,40 @@ async fn moved(table: &LoadedTable, files: &[DataFile], group_rows: usize, stem:
             stored = file.read(number, stored).await.unwrap();
         }
     }
+    sorted(table, stored, group_rows, stem).await
+}
+
+/// The rows of batches, of which every second one has its texts in a dictionary, in one file.
+async fn pushed(table: &LoadedTable, batches: &[RecordBatch], group_rows: usize, stem: &str) -> DataFile {
+    let layout = StoredLayout::of(table).unwrap().unwrap();
+    let mut stored = StoredRows::with_capacity(&layout, 0);
+    for (number, batch) in batches.iter().enumerate() {
+        let batch = if number % 2 == 0 { with_dictionary(batch, number % 4 == 0) } else { batch.clone() };
+        let half = batch.num_rows() / 2;
+        stored.push(&batch.slice(0, half)).unwrap();
+        stored.push(&batch.slice(half, batch.num_rows() - half)).unwrap();
+    }
+    sorted(table, stored, group_rows, stem).await
+}
+
+/// The batch with songs in a dictionary; nulls are keys without a value, or keys of a value that is null.
+fn with_dictionary(batch: &RecordBatch, null_is_a_value: bool) -> RecordBatch {
+    let kind = DataType::Dictionary(Box::new(DataType::UInt32), Box::new(DataType::Utf8));
+    let songs = cast(batch.column(1), &kind).unwrap();
+    let songs = songs.as_dictionary::<UInt32Type>();
+    let values: StringArray = songs.values().as_string::<i32>().iter().chain([None]).collect();
+    let null = null_is_a_value.then_some(values.len() as u32 - 1);
+    let keys: UInt32Array = songs.keys().iter().map(|key| key.or(null)).collect();
+    let songs = DictionaryArray::new(keys, Arc::new(values));
+    let names = batch.schema();
+    let columns = names.fields().iter().zip(batch.columns()).map(|(field, column)| {
+        let column = if field.name() == "song" { Arc::new(songs.clone()) } else { Arc::clone(column) };
+        (field.name(), column, true)
+    });
+    RecordBatch::try_from_iter_with_nullable(columns).unwrap()
+}
+
+async fn sorted(table: &LoadedTable, stored: StoredRows, group_rows: usize, stem: &str) -> DataFile {
     let order = stored.order(&spec().sort_key).unwrap();
     let stored = Arc::new(stored);
     let mut writer = DataFileWriter::create(table, PartitionKey::EventDate(DAY), stem).await.unwrap();
@@ -285,6 +319,7 @@ proptest! {
             check(&moved(&table, &files, group_rows, "moved").await, &expected);
             // What was moved can be moved again.
             check(&moved(&table, std::slice::from_ref(&expected), group_rows, "again").await, &expected);
+            check(&pushed(&table, &batches, group_rows, "pushed").await, &expected);
             for (file, rows) in files.iter().zip(&batches) {
                 check_batches(&table, file, rows).await;
             }
@@ -413,4 +448,36 @@ async fn a_damaged_file_is_named_and_nothing_panics() {
         }
     }
     assert!(refused > 50, "only {refused} of 150 were noticed");
+}
+
+#[tokio::test]
+async fn rows_that_do_not_fit_the_table_are_refused_as_by_values() {
+    let folder = tempfile::tempdir().unwrap();
+    let table = lake(folder.path()).await.ensure_table(&spec()).await.unwrap();
+    let layout = StoredLayout::of(&table).unwrap().unwrap();
+    let rows = rows(&table, &plain(3));
+    let refused =
+        |batch: RecordBatch| StoredRows::with_capacity(&layout, 0).push(&batch).unwrap_err().to_string();
+    let with = |name: &str, column: ArrayRef| {
+        let fields = rows.schema();
+        let columns = fields.fields().iter().zip(rows.columns()).map(|(field, known)| {
+            (field.name(), if field.name() == name { Arc::clone(&column) } else { Arc::clone(known) }, true)
+        });
+        RecordBatch::try_from_iter_with_nullable(columns).unwrap()
+    };
+
+    let no_time = TimestampMicrosecondArray::from(vec![None, Some(1), None]).with_timezone("+00:00");
+    let text: ArrayRef = Arc::new(StringArray::from(vec!["1", "2", "3"]));
+    let numbers = cast(
+        &Int64Array::from(vec![1, 2, 3]),
+        &DataType::Dictionary(Box::new(DataType::UInt32), Box::new(DataType::Int64)),
+    );
+
+    assert!(
+        refused(with("event_ts", Arc::new(no_time))).contains("must not be null, but 2 of its values are")
+    );
+    assert!(refused(with("userId", text)).contains("userId"));
+    assert!(refused(with("song", numbers.unwrap())).contains("song"));
+    assert!(refused(rows.project(&[0, 1]).unwrap()).contains("lack the required column"));
+    assert_eq!(StoredRows::with_capacity(&layout, 0).num_rows(), 0);
 }

@@ -1,8 +1,7 @@
 //! Decides which bronze rows of a day become rows of silver, reading ids only.
 
-use arrow::array::{Array as _, AsArray, RecordBatch};
+use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::Int32Type;
-use futures::TryStreamExt as _;
 use streamify_core::silver::SilverPlan;
 use streamify_core::silver::dedup::{BYTES_PER_ID, Deliveries, FirstDelivery, Sealed};
 
@@ -10,6 +9,7 @@ use super::Work;
 use super::plan::{DayWork, Part};
 use super::rows::wanted;
 use crate::error::BatchError;
+use crate::reading::Reading;
 
 /// The part of the budget that the ids of one bucket may take.
 const IDS_PART: usize = 3;
@@ -36,7 +36,7 @@ pub(super) async fn decide(
         // What a rebuild replaces is not held against the rows that replace it.
         if !(is_replaced && work.plan.is_rebuild) {
             for live in &day.silver {
-                name_known(work, &live.file, &mut sealed).await?;
+                name_known(work, plan, &live.file, &mut sealed).await?;
             }
         }
         all.add(&sealed.finish());
@@ -54,9 +54,8 @@ async fn offer(
     let table = &work.plan.bronze;
     let columns = id_columns(work, plan);
     let names: Vec<&str> = columns.iter().map(String::as_str).collect();
-    let mut batches = super::rows::open(work, part, &names)?;
-    while let Some(batch) = batches.try_next().await? {
-        work.context.check()?;
+    let mut reading = super::rows::open(work, part, &names).await?;
+    while let Some(batch) = reading.next().await? {
         let (batch, _) = wanted(work, plan, batch)?;
         let unusable = |source| BatchError::Rows { table: table.name.clone(), source: Box::new(source) };
         let ids = match plan.stored_ids(&batch).map_err(unusable)? {
@@ -85,15 +84,14 @@ fn id_columns(work: &Work<'_>, plan: &SilverPlan) -> Vec<String> {
 
 async fn name_known(
     work: &Work<'_>,
+    plan: &SilverPlan,
     file: &iceberg::spec::DataFile,
     sealed: &mut Sealed,
 ) -> Result<(), BatchError> {
     let columns = ["event_id", "_payload_hash"];
-    work.context.meter.file(file.record_count(), column_bytes(work, file, &columns));
-    let mut batches = work.silver.read_file(file, &columns, None)?;
-    while let Some(batch) = batches.try_next().await? {
-        work.context.check()?;
-        let (ids, hashes) = known_ids(&batch).ok_or_else(|| BatchError::Rows {
+    let mut reading = Reading::open(work.context, work.silver, file, &columns, None).await?;
+    while let Some(batch) = reading.next().await? {
+        let (ids, hashes) = known_ids(plan, &batch).ok_or_else(|| BatchError::Rows {
             table: work.silver.name.clone(),
             source: format!("`{}` has an event id that is not 32 hex digits", file.file_path()).into(),
         })?;
@@ -104,18 +102,8 @@ async fn name_known(
     Ok(())
 }
 
-fn known_ids(batch: &RecordBatch) -> Option<(Vec<u128>, Vec<Option<i32>>)> {
-    let ids = batch.column(0).as_string_opt::<i32>()?;
-    let hashes = batch.column(1).as_primitive_opt::<Int32Type>()?;
-    let ids =
-        ids.iter().map(|id| id.filter(|id| id.len() == 32).and_then(|id| u128::from_str_radix(id, 16).ok()));
-    let hashes = (0..hashes.len()).map(|row| hashes.is_valid(row).then(|| hashes.value(row)));
-    Some((ids.collect::<Option<_>>()?, hashes.collect()))
-}
-
-/// Bytes of some columns of a file, by its manifest entry.
-pub(super) fn column_bytes(work: &Work<'_>, file: &iceberg::spec::DataFile, columns: &[&str]) -> u64 {
-    let schema = work.silver.metadata.current_schema();
-    let ids = columns.iter().filter_map(|name| schema.field_id_by_name(name));
-    ids.filter_map(|id| file.column_sizes().get(&id)).sum()
+fn known_ids(plan: &SilverPlan, batch: &RecordBatch) -> Option<(Vec<u128>, Vec<Option<i32>>)> {
+    let ids = plan.stored_ids(batch).ok().flatten()?;
+    let hashes = batch.column_by_name("_payload_hash")?.as_primitive_opt::<Int32Type>()?;
+    Some((ids, hashes.iter().collect()))
 }

@@ -19,6 +19,7 @@ use super::Work;
 use super::plan::{DayWork, Plan};
 use crate::context::Context;
 use crate::error::BatchError;
+use crate::reading::Reading;
 
 /// The preceding events that can stand before events of one day.
 #[derive(Debug, Default)]
@@ -63,10 +64,8 @@ pub(super) async fn changes_old_rows(
     columns.push(rule.column.clone());
     let names: Vec<&str> = columns.iter().map(String::as_str).collect();
     for live in &day.silver {
-        let bytes = super::dedup::column_bytes(work, &live.file, &names);
-        work.context.meter.file(live.file.record_count(), bytes);
-        let mut batches = work.silver.read_file(&live.file, &names, None)?;
-        while let Some(batch) = batches.try_next().await? {
+        let mut reading = Reading::open(work.context, work.silver, &live.file, &names, None).await?;
+        while let Some(batch) = reading.next().await? {
             if marks.differences(&batch, &marks.apply(plan, &batch)?) > 0 {
                 return Ok(true);
             }

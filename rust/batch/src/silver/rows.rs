@@ -2,15 +2,13 @@
 
 use std::collections::HashMap;
 
-use arrow::array::{Array as _, ArrayRef, AsArray, BooleanArray, RecordBatch};
+use arrow::array::{Array as _, AsArray, BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::{Int32Type, Int64Type};
-use futures::TryStreamExt as _;
 use iceberg::spec::DataFile;
-use streamify_core::silver::SilverPlan;
 use streamify_core::silver::dedup::Deliveries;
+use streamify_core::silver::{SilverError, SilverPlan};
 use streamify_lake::FilePartition;
-use streamify_lake::scan::reader::Batches;
 
 use super::marks::Marks;
 use super::plan::{DayWork, Part};
@@ -18,6 +16,7 @@ use super::{SilverReport, Work, dedup};
 use crate::compact::{column_names, sort_columns};
 use crate::error::BatchError;
 use crate::output::{FileNames, Output};
+use crate::reading::Reading;
 
 /// Writes the files of a day; none if it has no new rows. With `is_replaced`, what silver holds is written anew with them.
 #[expect(clippy::too_many_arguments, reason = "one call site; a struct would only repeat the names")]
@@ -39,7 +38,7 @@ pub(super) async fn make(
         return Ok(Vec::new());
     }
     let sort_key = sort_columns(work.silver);
-    let mut output = Output::new(work.context, work.silver, FilePartition::Day(day), names, &sort_key);
+    let mut output = Output::new(work.context, work.silver, FilePartition::Day(day), names, &sort_key)?;
     if is_replaced && !work.plan.is_rebuild {
         report.remarked += keep_old(work, day_work, marks, plan, &mut output).await?;
     }
@@ -49,15 +48,14 @@ pub(super) async fn make(
     let names: Vec<&str> = columns.iter().map(String::as_str).collect();
     let mut row = 0;
     for part in &day_work.parts {
-        let mut batches = open(work, part, &names)?;
-        while let Some(batch) = batches.try_next().await? {
-            work.context.check()?;
+        let mut reading = open(work, part, &names).await?;
+        while let Some(batch) = reading.next().await? {
             let (batch, incomplete) = wanted(work, plan, batch)?;
             report.incomplete += incomplete;
             let first = row;
             row += batch.num_rows();
             let silver = plan.transform(&batch, processed_at_us).map_err(|source| unusable(work, source))?;
-            payloads.compare(&silver)?;
+            payloads.compare(plan, &silver).map_err(|source| unusable(work, source))?;
             let kept = payloads.deliveries.kept.mask(first..row);
             if kept.true_count() == 0 {
                 continue;
@@ -65,7 +63,7 @@ pub(super) async fn make(
             let silver = marks.apply(plan, &filter_record_batch(&silver, &kept)?)?;
             report.rows_out += silver.num_rows() as u64;
             count_repaired(plan, &silver, report);
-            output.add(silver).await?;
+            output.add(&silver).await?;
         }
     }
     report.conflicts += payloads.conflicts();
@@ -82,25 +80,24 @@ async fn keep_old(
 ) -> Result<u64, BatchError> {
     let mut changed = 0;
     for live in &day_work.silver {
-        work.context.meter.file(live.file.record_count(), live.file.file_size_in_bytes());
-        let mut batches = work.silver.read_file(&live.file, &column_names(work.silver), None)?;
-        while let Some(batch) = batches.try_next().await? {
+        let columns = column_names(work.silver);
+        let mut reading = Reading::open(work.context, work.silver, &live.file, &columns, None).await?;
+        while let Some(batch) = reading.next().await? {
             let marked = marks.apply(plan, &batch)?;
             changed += marks.differences(&batch, &marked);
-            output.add(marked).await?;
+            output.add(&marked).await?;
         }
     }
     Ok(changed)
 }
 
 /// Opens a part of bronze.
-pub(super) fn open(work: &Work<'_>, part: &Part, columns: &[&str]) -> Result<Batches, BatchError> {
-    let file = &part.file.file;
-    let schema = work.plan.bronze.metadata.current_schema();
-    let ids = columns.iter().filter_map(|name| schema.field_id_by_name(name));
-    let bytes = ids.filter_map(|id| file.column_sizes().get(&id)).sum();
-    work.context.meter.file(file.record_count(), bytes);
-    Ok(work.plan.bronze.read_file(file, columns, part.filter.as_ref())?)
+pub(super) async fn open<'a>(
+    work: &Work<'a>,
+    part: &Part,
+    columns: &[&str],
+) -> Result<Reading<'a>, BatchError> {
+    Reading::open(work.context, &work.plan.bronze, &part.file.file, columns, part.filter.as_ref()).await
 }
 
 /// The rows that are new and are events, and how many are none.
@@ -168,7 +165,7 @@ fn present(work: &Work<'_>, columns: &[String]) -> Vec<String> {
     columns.iter().filter(|name| work.plan.bronze.has_column(name)).cloned().collect()
 }
 
-fn unusable(work: &Work<'_>, source: streamify_core::silver::SilverError) -> BatchError {
+fn unusable(work: &Work<'_>, source: SilverError) -> BatchError {
     BatchError::Rows { table: work.plan.bronze.name.clone(), source: Box::new(source) }
 }
 
@@ -178,7 +175,7 @@ fn count_repaired(plan: &SilverPlan, silver: &RecordBatch, report: &mut SilverRe
         if let Some(column) = field.name().strip_suffix("_original")
             && plan.contract().silver.text_repair.iter().any(|name| name == column)
         {
-            let repaired = (array.len() - array.null_count()) as u64;
+            let repaired = (array.len() - array.logical_null_count()) as u64;
             *report.repaired.entry(column.to_owned()).or_default() += repaired;
         }
     }
@@ -197,17 +194,15 @@ impl Payloads {
         Self { deliveries, seen }
     }
 
-    fn compare(&mut self, silver: &RecordBatch) -> Result<(), BatchError> {
+    fn compare(&mut self, plan: &SilverPlan, silver: &RecordBatch) -> Result<(), SilverError> {
         if self.seen.is_empty() {
             return Ok(());
         }
-        let column = |name: &str| -> Option<&ArrayRef> { silver.column_by_name(name) };
-        let ids = column("event_id").and_then(|array| array.as_string_opt::<i32>());
-        let hashes = column("_payload_hash").and_then(|array| array.as_primitive_opt::<Int32Type>());
-        let (Some(ids), Some(hashes)) = (ids, hashes) else { return Ok(()) };
+        let hashes = silver.column_by_name("_payload_hash");
+        let hashes = hashes.and_then(|array| array.as_primitive_opt::<Int32Type>());
+        let (Some(ids), Some(hashes)) = (plan.stored_ids(silver)?, hashes) else { return Ok(()) };
         for (id, hash) in ids.iter().zip(hashes.values()) {
-            let id = id.and_then(|id| u128::from_str_radix(id, 16).ok());
-            if let Some((payload, disputed)) = id.and_then(|id| self.seen.get_mut(&id)) {
+            if let Some((payload, disputed)) = self.seen.get_mut(id) {
                 *disputed |= payload.is_some_and(|payload| payload != *hash);
                 payload.get_or_insert(*hash);
             }

@@ -94,9 +94,14 @@ impl PayloadHashes {
         Self { sums: vec![0; rows] }
     }
 
+    /// The seed of a column's values.
+    pub(crate) fn seed(column: &str) -> u64 {
+        xxh64(column.as_bytes(), 0)
+    }
+
     /// Adds a column; `hash` gets a row and the column's seed, and gives `None` for null.
     pub(crate) fn add(&mut self, column: &str, hash: impl Fn(usize, u64) -> Option<u64>) {
-        let seed = xxh64(column.as_bytes(), 0);
+        let seed = Self::seed(column);
         for (row, sum) in self.sums.iter_mut().enumerate() {
             if let Some(hash) = hash(row, seed) {
                 *sum = sum.wrapping_add(hash);

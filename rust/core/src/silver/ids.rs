@@ -27,7 +27,7 @@ pub(super) fn columns(contract: &Contract) -> Vec<String> {
 
 /// See [`super::SilverPlan::stored_ids`].
 pub(super) fn stored(source: &Source<'_>) -> Result<Option<Vec<u128>>, SilverError> {
-    let texts = source.optional(EVENT_ID, ColumnType::String)?;
+    let texts = source.plain_optional(EVENT_ID, ColumnType::String)?;
     Ok(texts.as_string::<i32>().iter().map(|text| text.and_then(parse)).collect())
 }
 
@@ -37,7 +37,7 @@ pub(super) fn all(source: &Source<'_>) -> Result<Vec<u128>, SilverError> {
         return Ok(ids);
     }
     let identities = Identities::new(source)?;
-    let texts = source.optional(EVENT_ID, ColumnType::String)?;
+    let texts = source.plain_optional(EVENT_ID, ColumnType::String)?;
     let id = |(row, text): (usize, Option<&str>)| match text.and_then(parse) {
         Some(id) => Ok(id),
         None => identities.compute(row),
@@ -47,7 +47,7 @@ pub(super) fn all(source: &Source<'_>) -> Result<Vec<u128>, SilverError> {
 
 /// Returns the ids as text; bronze's own column where it has the right form throughout.
 pub(super) fn texts(source: &Source<'_>) -> Result<ArrayRef, SilverError> {
-    let stored = source.optional(EVENT_ID, ColumnType::String)?;
+    let stored = source.plain_optional(EVENT_ID, ColumnType::String)?;
     if stored.as_string::<i32>().iter().all(|text| text.is_some_and(is_canonical)) {
         return Ok(stored);
     }
@@ -127,13 +127,13 @@ impl<'a> Identities<'a> {
         let contract = source.contract;
         let identity = &contract.identity;
         let field = |name: &str| match contract.field(name) {
-            Some(field) => source.field(field),
+            Some(field) => source.plain_field(field),
             // A valid contract knows every field that it names.
             None => source.required(name, ColumnType::String),
         };
         Ok(Self {
             source,
-            run_ids: source.optional(RUN_ID.0, RUN_ID.1)?,
+            run_ids: source.plain_optional(RUN_ID.0, RUN_ID.1)?,
             session: field(&identity.session)?,
             item: field(&identity.item)?,
             event_time: field(&contract.event_time.field)?,
@@ -178,7 +178,7 @@ pub(super) fn steps(source: &Source<'_>, session: &str, item: &str) -> Result<Ve
         let field = fields.iter().find(|field| super::columns::snake_case(&field.column) == column);
         field.map_or(ColumnType::String, |field| field.kind.into())
     };
-    let run_ids = source.optional("run_id", ColumnType::String)?;
+    let run_ids = source.plain_optional("run_id", ColumnType::String)?;
     let sessions = source.required(session, kind(session))?;
     let items = source.required(item, kind(item))?;
     let days = source.required("event_date", ColumnType::Date)?;

@@ -219,8 +219,8 @@ impl SilverPlan {
         Ok(incomplete.map(|nulls| BooleanArray::new(nulls.into_inner(), None)))
     }
 
-    /// Returns the rows of silver, row i for row i, with [`SilverPlan::schema`]. `processed_at_us` is microseconds since 1970
-    /// UTC. The column of the contract's `precedence` is false: what came before stands in another table, see [`login`].
+    /// Returns the rows of silver, row i for row i, with [`SilverPlan::schema`]; text that came as a dictionary stays one.
+    /// `processed_at_us` is microseconds since 1970 UTC. The column of the contract's `precedence` is false: what came before stands in another table, see [`login`].
     ///
     /// # Errors
     /// [`SilverError`]; a row that is no event fails the batch, so filter by [`SilverPlan::complete_rows`] where that can be.

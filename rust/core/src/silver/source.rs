@@ -1,12 +1,12 @@
 //! Reads columns of a bronze batch with the contract's types, whatever an older table stored.
 //!
-//! A column that is missing is null. A column of a narrower type is widened; text stands for a boolean, and for a number
+//! Text may come as a dictionary, and stays one, so that each text is looked at once. A column that is missing is null. A column of a narrower type is widened; text stands for a boolean, and for a number
 //! where the contract accepts that on the wire. A value that cannot be converted is an error, never null.
 
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, StringArray, new_null_array};
-use arrow::compute::{CastOptions, cast_with_options};
+use arrow::compute::{CastOptions, cast, cast_with_options};
 use arrow::datatypes::{DataType, Int32Type, Int64Type};
 use arrow::error::ArrowError;
 
@@ -42,8 +42,8 @@ impl<'a> Source<'a> {
             };
         };
         let is_text = matches!(found.data_type(), DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View);
-        if field.accept_text && is_text {
-            let texts = self.convert(&field.column, found, &DataType::Utf8)?;
+        if field.accept_text && (is_text || is_dictionary_of(found.data_type(), &DataType::Utf8)) {
+            let texts = self.plain(&field.column, self.convert(&field.column, found, &DataType::Utf8)?)?;
             let numbers =
                 numbers(texts.as_string::<i32>()).map_err(|source| self.failed(&field.column, source))?;
             return self.convert(&field.column, &numbers, &kind);
@@ -59,16 +59,35 @@ impl<'a> Source<'a> {
         }
     }
 
-    /// Returns a column that must be there.
+    /// As [`Source::field`], with a value in each row.
+    pub(super) fn plain_field(&self, field: &Field) -> Result<ArrayRef, SilverError> {
+        self.plain(&field.column, self.field(field)?)
+    }
+
+    /// As [`Source::optional`], with a value in each row.
+    pub(super) fn plain_optional(&self, name: &str, kind: ColumnType) -> Result<ArrayRef, SilverError> {
+        self.plain(name, self.optional(name, kind)?)
+    }
+
+    fn plain(&self, name: &str, found: ArrayRef) -> Result<ArrayRef, SilverError> {
+        match found.data_type() {
+            DataType::Dictionary(_, values) => {
+                cast(&found, values).map_err(|source| self.failed(name, source))
+            }
+            _ => Ok(found),
+        }
+    }
+
+    /// Returns a column that must be there, with a value in each row.
     pub(super) fn required(&self, name: &str, kind: ColumnType) -> Result<ArrayRef, SilverError> {
         match self.batch.column_by_name(name) {
-            Some(found) => self.convert(name, found, &kind.arrow()),
+            Some(found) => self.plain(name, self.convert(name, found, &kind.arrow())?),
             None => Err(self.missing(name)),
         }
     }
 
     fn convert(&self, name: &str, found: &ArrayRef, to: &DataType) -> Result<ArrayRef, SilverError> {
-        if found.data_type() == to {
+        if found.data_type() == to || is_dictionary_of(found.data_type(), to) {
             return Ok(Arc::clone(found));
         }
         if !is_convertible(found.data_type(), to) {
@@ -95,6 +114,10 @@ impl<'a> Source<'a> {
         let topic = self.contract.topic.clone();
         SilverError::NotAnEvent { topic, row, column: column.to_owned(), problem }
     }
+}
+
+fn is_dictionary_of(found: &DataType, values: &DataType) -> bool {
+    matches!((found, values), (DataType::Dictionary(_, found), DataType::Utf8) if **found == DataType::Utf8)
 }
 
 fn is_convertible(from: &DataType, to: &DataType) -> bool {

@@ -1,13 +1,15 @@
 //! Makes the columns of silver from those of bronze, one after the other.
+//!
+//! Text that comes as a dictionary is read, repaired, taken apart and hashed there, each text once.
 
 use std::borrow::Cow;
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, BooleanArray, Date32Array, Int32Array, RecordBatch, StringArray, StringBuilder,
-    TimestampMicrosecondArray, new_null_array,
+    AnyDictionaryArray, Array, ArrayRef, AsArray, BooleanArray, Date32Array, Int32Array, RecordBatch,
+    StringArray, StringBuilder, TimestampMicrosecondArray, new_null_array,
 };
-use arrow::datatypes::{DataType, Float64Type, Int32Type, Int64Type};
+use arrow::datatypes::{DataType, Field, Float64Type, Int32Type, Int64Type, Schema, SchemaRef};
 
 use super::agents::{self, Agent};
 use super::columns::{EXTRAS, Make};
@@ -35,13 +37,41 @@ pub(super) fn transform(
     if let Some(name) = &contract.silver.user_agent {
         let texts =
             contract.fields.iter().position(|field| field.name == *name).map(|index| &rows.payload[index]);
-        rows.agents = texts.map(|texts| agents.parse(texts.as_string())).unwrap_or_default();
+        rows.agents = texts.map(|texts| agents.parse(texts_of(texts))).unwrap_or_default();
     }
     let mut arrays = Vec::with_capacity(columns.len());
     for (_, make) in columns {
         arrays.push(rows.make(*make, agents.known(), processed_at_us)?);
     }
-    RecordBatch::try_new(Arc::clone(schema), arrays).map_err(|error| source.failed("*", error))
+    RecordBatch::try_new(with_types(schema, &arrays), arrays).map_err(|error| source.failed("*", error))
+}
+
+/// The schema with the types of these columns: a dictionary of texts stands for text.
+fn with_types(schema: &SchemaRef, arrays: &[ArrayRef]) -> SchemaRef {
+    let columns = schema.fields().iter().zip(arrays);
+    if columns.clone().all(|(field, array)| field.data_type() == array.data_type()) {
+        return Arc::clone(schema);
+    }
+    let typed = columns.map(|(field, array)| Field::clone(field).with_data_type(array.data_type().clone()));
+    Arc::new(Schema::new_with_metadata(typed.collect::<Vec<_>>(), schema.metadata().clone()))
+}
+
+/// The dictionary of an array that has one.
+fn dictionary(array: &ArrayRef) -> Option<&dyn AnyDictionaryArray> {
+    array.as_any_dictionary_opt()
+}
+
+/// The texts of an array; those of its dictionary where it has one, each once.
+fn texts_of(array: &ArrayRef) -> &StringArray {
+    dictionary(array).map_or_else(|| array.as_string(), |dictionary| dictionary.values().as_string())
+}
+
+/// The array with other texts in the place of those that [`texts_of`] gives.
+fn with_texts(array: &ArrayRef, texts: ArrayRef) -> ArrayRef {
+    match dictionary(array) {
+        Some(dictionary) => dictionary.with_values(texts),
+        None => texts,
+    }
 }
 
 /// Checks that no required field is null.
@@ -75,7 +105,7 @@ struct Rows<'a> {
     times_ms: Vec<i64>,
     /// What was repaired so far, by field.
     originals: Vec<(usize, ArrayRef)>,
-    /// Number of each row's user agent, [`agents::NONE`] for null.
+    /// The user agent's number of each text that [`texts_of`] gives, [`agents::NONE`] for null.
     agents: Vec<u32>,
 }
 
@@ -93,21 +123,25 @@ impl Rows<'_> {
             Make::Repaired(index) => self.repaired(index),
             Make::Original(index) => self.original(index),
             Make::Unquoted(index) => {
-                let texts = self.payload[index].as_string();
-                map_texts(
-                    texts,
+                let unquoted = map_texts(
+                    texts_of(&self.payload[index]),
                     |text| agents::unquoted(text) != text,
                     |text| Cow::Borrowed(agents::unquoted(text)),
-                )
-                .unwrap_or_else(|| Arc::clone(&self.payload[index]))
+                );
+                match unquoted {
+                    Some(unquoted) => with_texts(&self.payload[index], unquoted),
+                    None => Arc::clone(&self.payload[index]),
+                }
             }
-            Make::Browser(_) => self.agent_column(known, |agent| Some(&agent.browser)),
-            Make::BrowserVersion(_) => self.agent_column(known, |agent| agent.version.as_deref()),
-            Make::Os(_) => self.agent_column(known, |agent| Some(&agent.os)),
-            Make::DeviceType(_) => self.agent_column(known, |agent| Some(agent.device)),
+            Make::Browser(index) => self.agent_column(index, known, |agent| Some(&agent.browser)),
+            Make::BrowserVersion(index) => self.agent_column(index, known, |agent| agent.version.as_deref()),
+            Make::Os(index) => self.agent_column(index, known, |agent| Some(&agent.os)),
+            Make::DeviceType(index) => self.agent_column(index, known, |agent| Some(agent.device)),
             Make::Old(index) => Arc::clone(&self.payload[index]),
             Make::New(index) => {
-                other_value(contract.silver.alternation.as_ref(), self.payload[index].as_string())
+                let payload = &self.payload[index];
+                let others = other_value(contract.silver.alternation.as_ref(), texts_of(payload));
+                with_texts(payload, others)
             }
             Make::Precedence => Arc::new(BooleanArray::from(vec![false; self.source.rows()])),
             Make::PayloadHash => {
@@ -126,18 +160,20 @@ impl Rows<'_> {
     }
 
     fn repaired(&mut self, index: usize) -> ArrayRef {
-        let texts = self.payload[index].as_string::<i32>();
+        let payload = &self.payload[index];
+        let texts = texts_of(payload);
         let is_changed = |text: &str| !text.is_ascii() && matches!(repair(text), Cow::Owned(_));
         let repaired = if is_ascii(texts) { None } else { map_texts(texts, is_changed, repair) };
         let Some(repaired) = repaired else {
-            return Arc::clone(&self.payload[index]);
+            return Arc::clone(payload);
         };
         let fixed = repaired.as_string::<i32>();
         let original = |(before, after): (Option<&str>, Option<&str>)| {
             if before == after { None } else { before.map(str::to_owned) }
         };
         let originals: StringArray = texts.iter().zip(fixed).map(original).collect();
-        self.originals.push((index, Arc::new(originals)));
+        let repaired = with_texts(payload, repaired);
+        self.originals.push((index, with_texts(payload, Arc::new(originals))));
         repaired
     }
 
@@ -148,13 +184,18 @@ impl Rows<'_> {
         }
     }
 
-    fn agent_column<'k>(&self, known: &'k [Agent], value: impl Fn(&'k Agent) -> Option<&'k str>) -> ArrayRef {
+    fn agent_column<'k>(
+        &self,
+        index: usize,
+        known: &'k [Agent],
+        value: impl Fn(&'k Agent) -> Option<&'k str>,
+    ) -> ArrayRef {
         let mut texts = StringBuilder::with_capacity(self.agents.len(), 8 * self.agents.len());
         for agent in &self.agents {
             // Out of range: null.
             texts.append_option(known.get(*agent as usize).and_then(&value));
         }
-        Arc::new(texts.finish())
+        with_texts(&self.payload[index], Arc::new(texts.finish()))
     }
 }
 
@@ -239,10 +280,18 @@ fn payload_hashes(contract: &Contract, payload: &[ArrayRef], extras: &ArrayRef) 
                 add!(|row, seed| xxh64_word(u64::from(values.value(row)), seed));
             }
             // Text; a payload has no other types.
-            _ => {
-                let values = array.as_string::<i32>();
-                add!(|row, seed| xxh64(values.value(row).as_bytes(), seed));
-            }
+            _ => match dictionary(array) {
+                None => {
+                    let values = array.as_string::<i32>();
+                    add!(|row, seed| xxh64(values.value(row).as_bytes(), seed));
+                }
+                Some(dictionary) => {
+                    let (seed, keys) = (PayloadHashes::seed(name), dictionary.normalized_keys());
+                    let hash = |text: Option<&str>| text.map_or(0, |text| xxh64(text.as_bytes(), seed));
+                    let known: Vec<u64> = texts_of(array).iter().map(hash).collect();
+                    add!(|row, _seed| known[keys[row]]);
+                }
+            },
         }
     }
     hashes.finish()

@@ -29,6 +29,11 @@ impl Layout {
         Ok(Self { table: table.to_owned(), schema: schema.clone(), arrow: Arc::new(arrow) })
     }
 
+    /// The table's name.
+    pub(crate) fn name(&self) -> &str {
+        &self.table
+    }
+
     pub(super) fn schema(&self) -> &SchemaRef {
         &self.schema
     }
@@ -43,6 +48,17 @@ impl Layout {
     /// # Errors
     /// Columns that the table has not, or lacks, or that do not fit its types.
     pub fn arrange(&self, batch: &RecordBatch) -> Result<RecordBatch, FileError> {
+        let columns = self.columns(batch, |_| false)?;
+        RecordBatch::try_new(self.arrow.clone(), columns)
+            .map_err(|error| FileError::EncodingFailed { path: self.table.clone(), source: error.into() })
+    }
+
+    /// As [`Layout::arrange`], but in columns where `is_kept` says so (by place) a dictionary stays one.
+    pub(crate) fn columns(
+        &self,
+        batch: &RecordBatch,
+        is_kept: impl Fn(usize) -> bool,
+    ) -> Result<Vec<ArrayRef>, FileError> {
         for field in batch.schema_ref().fields() {
             if self.arrow.field_with_name(field.name()).is_err() {
                 return Err(FileError::UnknownColumn {
@@ -51,13 +67,11 @@ impl Layout {
                 });
             }
         }
-        let columns = self.arrow.fields().iter().map(|field| self.column(batch, field));
-        let columns = columns.collect::<Result<Vec<_>, _>>()?;
-        RecordBatch::try_new(self.arrow.clone(), columns)
-            .map_err(|error| FileError::EncodingFailed { path: self.table.clone(), source: error.into() })
+        let fields = self.arrow.fields().iter().enumerate();
+        fields.map(|(place, field)| self.column(batch, field, is_kept(place))).collect()
     }
 
-    fn column(&self, batch: &RecordBatch, field: &Field) -> Result<ArrayRef, FileError> {
+    fn column(&self, batch: &RecordBatch, field: &Field, is_kept: bool) -> Result<ArrayRef, FileError> {
         let Some(values) = batch.column_by_name(field.name()) else {
             if !field.is_nullable() {
                 return Err(FileError::MissingColumn {
@@ -67,11 +81,14 @@ impl Layout {
             }
             return Ok(new_null_array(field.data_type(), batch.num_rows()));
         };
-        if !field.is_nullable() && values.null_count() > 0 {
+        let nulls = values.logical_null_count();
+        if !field.is_nullable() && nulls > 0 {
             let (table, column) = (self.table.clone(), field.name().clone());
-            return Err(FileError::NullInRequired { table, column, nulls: values.null_count() });
+            return Err(FileError::NullInRequired { table, column, nulls });
         }
-        if values.data_type() == field.data_type() {
+        let is_dictionary = matches!(values.data_type(), DataType::Dictionary(key, value)
+            if **key == DataType::UInt32 && **value == *field.data_type());
+        if values.data_type() == field.data_type() || is_kept && is_dictionary {
             return Ok(values.clone());
         }
         let mismatch = || FileError::TypeMismatch {
@@ -95,6 +112,7 @@ fn holds(to: &DataType, from: &DataType) -> bool {
         Utf8View,
     };
     match (to, from) {
+        (to, DataType::Dictionary(_, from)) => holds(to, from),
         // The table's element has an id, a batch's has not.
         (List(to), List(from)) => {
             (to.is_nullable() || !from.is_nullable()) && holds(to.data_type(), from.data_type())

@@ -47,9 +47,8 @@ impl Column {
                 fixed(Buffer::from_vec::<i64>(numbers), values.len(), nulls, field)
             }
             Values::Bytes { values, ends, nulls } => {
-                let value = |row| (!nulls.has(row)).then(|| bytes_of(values, ends, row));
-                let bytes: BinaryArray = (0..ends.len()).map(value).collect();
-                typed(&bytes, &field.arrow)
+                let nulls = self.nulls(|row| nulls.has(row));
+                typed(&without_lengths(values, ends, nulls)?, &field.arrow)
             }
         }
     }
@@ -111,6 +110,24 @@ fn fixed(
 ) -> Result<ArrayRef, ArrowError> {
     let data = ArrayData::builder(field.arrow.clone()).len(num_rows).nulls(nulls).add_buffer(values);
     Ok(make_array(data.build()?))
+}
+
+/// Values that each come after their length, as an array.
+fn without_lengths(
+    values: &[u8],
+    ends: &[usize],
+    nulls: Option<NullBuffer>,
+) -> Result<BinaryArray, ArrowError> {
+    let is_null = |row| nulls.as_ref().is_some_and(|nulls| nulls.is_null(row));
+    let (mut bytes, mut offsets) = (Vec::with_capacity(values.len()), Vec::with_capacity(ends.len() + 1));
+    offsets.push(0);
+    for row in 0..ends.len() {
+        if !is_null(row) {
+            bytes.extend_from_slice(bytes_of(values, ends, row));
+        }
+        offsets.push(i32::try_from(bytes.len()).map_err(|_| ArrowError::OffsetOverflowError(bytes.len()))?);
+    }
+    BinaryArray::try_new(OffsetBuffer::new(offsets.into()), Buffer::from_vec(bytes), nulls)
 }
 
 /// The values of a dictionary as an array.

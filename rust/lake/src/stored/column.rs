@@ -15,7 +15,7 @@ pub(super) const NULL: u32 = 0;
 #[derive(Clone, Debug)]
 pub(super) struct Column {
     pub(super) values: Values,
-    num_nulls: usize,
+    pub(super) num_nulls: usize,
 }
 
 /// Which rows of a column have a value.
@@ -39,14 +39,9 @@ pub(super) enum Values {
 
 /// Which rows are null. Rows beyond the last null are not in it.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Nulls(Vec<bool>);
+pub(super) struct Nulls(pub(super) Vec<bool>);
 
 impl Nulls {
-    /// By row, whether it is null.
-    pub(super) fn of(rows: Vec<bool>) -> Self {
-        Self(rows)
-    }
-
     fn add(&mut self, num_rows: usize, num_nulls: usize) {
         self.0.resize(num_rows, false);
         self.0.resize(num_rows + num_nulls, true);
@@ -69,11 +64,6 @@ impl Column {
             _ => Values::Numbers { values: Vec::new(), nulls: Nulls::default() },
         };
         Self { values, num_nulls: 0 }
-    }
-
-    /// Values of which so many are null.
-    pub(super) fn of(values: Values, num_nulls: usize) -> Self {
-        Self { values, num_nulls }
     }
 
     /// Makes room for rows.

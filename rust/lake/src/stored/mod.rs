@@ -5,6 +5,9 @@
 //! and packs them again. Values that hardly ever repeat are moved as bytes. No value becomes anything else on the way:
 //! bytes that come out are the bytes that went in.
 //!
+//! Silver and sessions look at each text once, and not in each row: they take such rows as batches whose texts are
+//! dictionaries ([`StoredRows::to_batch`]), and silver gives them back as such ([`StoredRows::push`]).
+//!
 //! It knows flat columns in PLAIN and dictionary encoding. A table or a file that has anything else is not taken:
 //! [`StoredLayout::of`] and [`StoredFile::open`] give `None`, and its rows must be read as values.
 
@@ -16,6 +19,7 @@ mod hybrid;
 mod kind;
 mod pages;
 mod plain;
+mod push;
 mod repeats;
 mod sink;
 mod unique;
@@ -52,6 +56,7 @@ struct Field {
 /// The columns of a table whose rows can be moved without being read.
 #[derive(Clone, Debug)]
 pub struct StoredLayout {
+    table: Layout,
     fields: Arc<[Field]>,
     /// Whether these are all columns of the table.
     is_whole: bool,
@@ -81,14 +86,15 @@ impl StoredLayout {
             let is_coded = repeats || !matches!(kind, Kind::Int64 | Kind::Text | Kind::Binary);
             Some(Field { id: field.id, kind, arrow, descriptor: Arc::clone(descriptor), is_coded })
         });
-        Ok(columns.collect::<Option<Arc<[_]>>>().map(|fields| Self { fields, is_whole: true }))
+        let fields = columns.collect::<Option<Arc<[_]>>>();
+        Ok(fields.map(|fields| Self { table: layout, fields, is_whole: true }))
     }
 
     /// The layout of some columns; `None` if the table has not all of them.
     pub fn select(&self, columns: &[&str]) -> Option<Self> {
         let field = |name: &&str| self.fields.iter().find(|field| field.descriptor.name() == *name).cloned();
         let fields = columns.iter().map(field).collect::<Option<Arc<[_]>>>()?;
-        Some(Self { fields, is_whole: false })
+        Some(Self { table: self.table.clone(), fields, is_whole: false })
     }
 
     /// Memory in bytes that a row takes at most, stored and as a batch, without its texts.

@@ -92,8 +92,8 @@ async fn write(
     let sort_key = sort_columns(bronze.table());
     let mut files = Vec::new();
     for (key, part) in split_by_partition(rows, contract)? {
-        let mut output = Output::new(context, bronze.table(), key.into(), &names, &sort_key);
-        output.add(part).await?;
+        let mut output = Output::new(context, bronze.table(), key.into(), &names, &sort_key)?;
+        output.add(&part).await?;
         files.extend(output.finish().await?);
     }
     Ok((commit_id, files))

@@ -65,7 +65,7 @@ pub(super) async fn rewrite(
     let names = FileNames::new(commit_id);
     let table = letters.table().clone();
     let (sort_key, columns) = (sort_columns(&table), column_names(&table));
-    let mut output = Output::new(context, &table, partition, &names, &sort_key);
+    let mut output = Output::new(context, &table, partition, &names, &sort_key)?;
     let mut removed = Vec::new();
     let mut marked = 0;
     for (number, live) in group.into_iter().enumerate().filter(|(number, _)| marks.of_file(*number) > 0) {
@@ -73,7 +73,7 @@ pub(super) async fn rewrite(
         let mut first = 0;
         while let Some(batch) = batches.try_next().await? {
             let rows = batch.num_rows();
-            output.add(with_marks(&batch, |row| marks.has(number, first + row))?).await?;
+            output.add(&with_marks(&batch, |row| marks.has(number, first + row))?).await?;
             first += rows;
         }
         marked += marks.of_file(number);

@@ -42,7 +42,7 @@ pub(super) async fn units(
     let mut written = Written { commit_id, files: Vec::new(), removed: Vec::new() };
     for (done, (partition, unit)) in units.iter().enumerate() {
         swap.context.tell(format!("writing {partition} of {}", target.name), done, units.len(), 0);
-        let mut output = Output::new(swap.context, target, *partition, &names, &sort_key);
+        let mut output = Output::new(swap.context, target, *partition, &names, &sort_key)?;
         let mut rows = 0;
         for live in &unit.staging {
             rows += copy(swap, swap.staging, live, true, &schema, &mut output).await?;
@@ -84,7 +84,7 @@ async fn copy(
         let mask: BooleanArray = places.iter().map(|place| Some(place.is_some() == inside)).collect();
         let rows = arranged(&filter_record_batch(&batch, &mask)?, schema)?;
         copied += rows.num_rows() as u64;
-        output.add(rows).await?;
+        output.add(&rows).await?;
     }
     Ok(copied)
 }

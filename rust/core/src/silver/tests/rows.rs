@@ -1,5 +1,6 @@
 //! What each topic's rows become.
 
+use arrow::array::{AsArray, StringArray};
 use arrow::compute::concat_batches;
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -264,5 +265,60 @@ proptest! {
         let parts = [bronze.slice(0, at), bronze.slice(at, lines.len() - at)]
             .map(|part| SilverPlan::new(&contract("listen_events")).transform(&part, 9).unwrap());
         prop_assert_eq!(concat_batches(plan.schema(), &parts).unwrap(), whole);
+    }
+
+    #[test]
+    fn texts_of_a_dictionary_become_the_rows_that_plain_texts_become(lines in lines()) {
+        let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
+        let bronze = bronze("listen_events", &lines);
+        same_with_dictionaries("listen_events", &bronze)?;
+    }
+}
+
+/// Checks a topic's rows, and their hashes and ids, against those of the same batch with dictionaries in the place of texts.
+fn same_with_dictionaries(topic: &str, bronze: &RecordBatch) -> Result<(), TestCaseError> {
+    let mut plan = SilverPlan::new(&contract(topic));
+    let coded = with_dictionaries(bronze);
+    let silver = plan.transform(&coded, 9).unwrap();
+    let is_dictionary = |array: &&ArrayRef| array.as_any_dictionary_opt().is_some();
+    prop_assert!(silver.columns().iter().filter(is_dictionary).count() > 4, "texts stay dictionaries");
+    let plain = silver.columns().iter().zip(plan.schema().fields());
+    let plain: Vec<ArrayRef> =
+        plain.map(|(array, field)| arrow::compute::cast(array, field.data_type()).unwrap()).collect();
+    let plain = RecordBatch::try_new(plan.schema().clone(), plain).unwrap();
+    prop_assert_eq!(plain, plan.transform(bronze, 9).unwrap());
+    prop_assert_eq!(plan.event_ids(&coded).unwrap(), plan.event_ids(bronze).unwrap());
+    prop_assert_eq!(plan.complete_rows(&coded).unwrap(), plan.complete_rows(bronze).unwrap());
+    Ok(())
+}
+
+fn with_dictionaries(batch: &RecordBatch) -> RecordBatch {
+    let kind = DataType::Dictionary(Box::new(DataType::UInt32), Box::new(DataType::Utf8));
+    let column = |(field, array): (&Arc<Field>, &ArrayRef)| match array.data_type() {
+        DataType::Utf8 => (field.name().clone(), arrow::compute::cast(array, &kind).unwrap(), true),
+        _ => (field.name().clone(), array.clone(), field.is_nullable()),
+    };
+    RecordBatch::try_from_iter_with_nullable(
+        batch.schema_ref().fields().iter().zip(batch.columns()).map(column),
+    )
+    .unwrap()
+}
+
+#[test]
+fn every_topic_takes_texts_of_a_dictionary() {
+    for (topic, lines) in [
+        ("page_view_events", [PAGE, PAGE]),
+        ("auth_events", [AUTH, AUTH]),
+        ("status_change_events", [CHANGE, CHANGE]),
+    ] {
+        let bronze = bronze(topic, &lines);
+        same_with_dictionaries(topic, &bronze).unwrap();
+        // Ids of another form are computed from texts.
+        let other: ArrayRef = Arc::new(StringArray::from(vec!["0x"; bronze.num_rows()]));
+        let place = bronze.schema().index_of("event_id").unwrap();
+        let mut columns = bronze.columns().to_vec();
+        columns[place] = other;
+        let older = RecordBatch::try_new(bronze.schema(), columns).unwrap();
+        same_with_dictionaries(topic, &older).unwrap();
     }
 }

@@ -1,11 +1,6 @@
-//! Writes the rows of one day into data files, in sorted runs.
-//!
-//! Rows are collected up to a run's bytes, put in the table's order and written in row groups small enough that readers need
-//! little memory and skip much; a file ends at the table's target size. Memory is two runs and what the encoder holds,
-//! whatever the day's size. A file of one run is sorted as a whole and says so.
+//! Rows on their way to a file as values.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use arrow::array::{
     Array as _, ArrayData, ArrayRef, AsArray, Capacities, MutableArrayData, RecordBatch, make_array,
@@ -13,195 +8,65 @@ use arrow::array::{
 use arrow::compute::{concat, interleave_record_batch, take};
 use arrow::datatypes::DataType;
 use arrow::error::ArrowError;
-use iceberg::spec::DataFile;
 use streamify_core::order_of;
 use streamify_lake::catalog::LoadedTable;
 use streamify_lake::files::Layout;
-use streamify_lake::{DataFileWriter, FilePartition};
-use uuid::Uuid;
 
+use super::{Files, GROUP_ROWS, RUN_ROWS};
 use crate::context::Context;
 use crate::error::BatchError;
-
-/// Size of a finished file if the table does not say, in bytes.
-const DEFAULT_FILE_BYTES: u64 = 128 << 20;
-/// Rows per run at most.
-pub(crate) const RUN_ROWS: usize = 1_000_000;
-/// Rows per row group at most: about 16 MB, which a reader holds as a whole.
-pub(crate) const GROUP_ROWS: usize = 250_000;
 
 /// Rows that lie side by side, on average, from which on runs of rows are copied and not single ones.
 const LONG_RUN: usize = 8;
 
-/// Gives unique names to the files of one commit: `<commit id>-<n>.parquet`. Clones share the count.
-#[derive(Clone, Debug)]
-pub struct FileNames {
-    commit_id: Uuid,
-    count: Arc<AtomicUsize>,
+/// The rows of a run.
+pub(super) struct Values {
+    layout: Layout,
+    batches: Vec<RecordBatch>,
+    num_bytes: usize,
+    num_rows: usize,
 }
 
-impl FileNames {
-    /// Names for a commit.
-    pub fn new(commit_id: Uuid) -> Self {
-        Self { commit_id, count: Arc::default() }
+impl Values {
+    pub(super) fn new(table: &LoadedTable) -> Result<Self, BatchError> {
+        let layout = Layout::new(&table.name, table.metadata.current_schema())?;
+        Ok(Self { layout, batches: Vec::new(), num_bytes: 0, num_rows: 0 })
     }
 
-    /// The commit's id.
-    pub fn commit_id(&self) -> Uuid {
-        self.commit_id
+    pub(super) fn is_full(&self, context: &Context) -> bool {
+        self.num_bytes >= context.run_bytes() || self.num_rows >= RUN_ROWS
     }
 
-    fn next(&self) -> String {
-        format!("{}-{}", self.commit_id, self.count.fetch_add(1, Ordering::Relaxed))
-    }
-}
-
-/// The files of one partition in the making: row groups go to the open one, which ends at the table's target size.
-pub struct Files<'a> {
-    table: &'a LoadedTable,
-    partition: FilePartition,
-    names: FileNames,
-    open: Option<DataFileWriter>,
-    runs: usize,
-    target_bytes: u64,
-    done: Vec<DataFile>,
-}
-
-impl<'a> Files<'a> {
-    /// No files yet.
-    pub fn new(table: &'a LoadedTable, partition: FilePartition, names: &FileNames) -> Self {
-        let target = table.metadata.properties().get("write.target-file-size-bytes");
-        let target_bytes = target.and_then(|text| text.parse().ok()).unwrap_or(DEFAULT_FILE_BYTES);
-        Self { table, partition, names: names.clone(), open: None, runs: 0, target_bytes, done: Vec::new() }
-    }
-
-    /// The open file, a new one if there is none.
-    ///
-    /// # Errors
-    /// A store that does not take it.
-    pub async fn open(&mut self) -> Result<&mut DataFileWriter, BatchError> {
-        let writer = match self.open.take() {
-            Some(writer) => writer,
-            None => {
-                self.runs = 0;
-                DataFileWriter::create(self.table, self.partition, &self.names.next()).await?
-            }
-        };
-        Ok(self.open.insert(writer))
-    }
-
-    /// Notes that the rows since the last call are in order, and ends the file if it is large enough.
-    ///
-    /// # Errors
-    /// A store that does not take the rest.
-    pub async fn end_run(&mut self) -> Result<(), BatchError> {
-        self.runs += 1;
-        if self.open.as_ref().is_some_and(|writer| writer.bytes_written() >= self.target_bytes) {
-            self.close().await?;
+    pub(super) fn add(&mut self, batch: &RecordBatch) -> Result<(), BatchError> {
+        if batch.num_rows() > 0 {
+            // Rows of several origins meet in one run: all of them in the table's own types.
+            let batch = self.layout.arrange(batch)?;
+            self.num_bytes += batch.get_array_memory_size();
+            self.num_rows += batch.num_rows();
+            self.batches.push(batch);
         }
         Ok(())
     }
 
-    /// Ends the last file, and returns all.
-    ///
-    /// # Errors
-    /// A store that does not take the rest.
-    pub async fn finish(mut self) -> Result<Vec<DataFile>, BatchError> {
-        self.close().await?;
-        Ok(self.done)
-    }
-
-    async fn close(&mut self) -> Result<(), BatchError> {
-        if let Some(writer) = self.open.take() {
-            let footer = [("streamify.commit-id".to_owned(), self.names.commit_id.to_string())];
-            self.done.push(writer.close(&footer, self.runs == 1).await?);
-        }
-        Ok(())
-    }
-}
-
-/// Collects the rows of one day (or of an unpartitioned table) and writes them run by run.
-pub struct Output<'a> {
-    context: &'a Context,
-    table: &'a LoadedTable,
-    sort_key: &'a [String],
-    layout: Option<Layout>,
-    waiting: Vec<RecordBatch>,
-    waiting_bytes: usize,
-    waiting_rows: usize,
-    files: Files<'a>,
-}
-
-impl<'a> Output<'a> {
-    /// Begins a day's files.
-    pub fn new(
-        context: &'a Context,
-        table: &'a LoadedTable,
-        partition: FilePartition,
-        names: &FileNames,
-        sort_key: &'a [String],
-    ) -> Self {
-        Self {
-            context,
-            table,
-            sort_key,
-            layout: None,
-            waiting: Vec::new(),
-            waiting_bytes: 0,
-            waiting_rows: 0,
-            files: Files::new(table, partition, names),
-        }
-    }
-
-    /// Adds rows.
-    ///
-    /// # Errors
-    /// Rows that do not fit the table, a store that does not take them, [`BatchError::Cancelled`].
-    pub async fn add(&mut self, batch: RecordBatch) -> Result<(), BatchError> {
-        self.context.check()?;
-        if batch.num_rows() == 0 {
+    /// Writes the rows in the table's order.
+    pub(super) async fn write(
+        &mut self,
+        sort_key: &[String],
+        files: &mut Files<'_>,
+    ) -> Result<(), BatchError> {
+        if self.batches.is_empty() {
             return Ok(());
         }
-        // Rows of several origins meet in one run: all of them in the table's own types.
-        let batch = match &self.layout {
-            Some(layout) => layout.arrange(&batch)?,
-            None => {
-                let layout = Layout::new(&self.table.name, self.table.metadata.current_schema())?;
-                self.layout.insert(layout).arrange(&batch)?
-            }
-        };
-        self.waiting_bytes += batch.get_array_memory_size();
-        self.waiting_rows += batch.num_rows();
-        self.waiting.push(batch);
-        if self.waiting_bytes >= self.context.run_bytes() || self.waiting_rows >= RUN_ROWS {
-            self.flush().await?;
-        }
-        Ok(())
-    }
-
-    /// Writes what waits, closes the last file, and returns all files of the day.
-    ///
-    /// # Errors
-    /// As [`Output::add`].
-    pub async fn finish(mut self) -> Result<Vec<DataFile>, BatchError> {
-        self.flush().await?;
-        self.files.finish().await
-    }
-
-    async fn flush(&mut self) -> Result<(), BatchError> {
-        if self.waiting.is_empty() {
-            return Ok(());
-        }
-        let waiting = std::mem::take(&mut self.waiting);
-        (self.waiting_bytes, self.waiting_rows) = (0, 0);
-        let sorted = sorted(&waiting, self.sort_key)?;
-        drop(waiting);
-        let writer = self.files.open().await?;
+        let batches = std::mem::take(&mut self.batches);
+        (self.num_bytes, self.num_rows) = (0, 0);
+        let sorted = sorted(&batches, sort_key)?;
+        drop(batches);
+        let writer = files.open().await?;
         for first in (0..sorted.num_rows()).step_by(GROUP_ROWS) {
             let rows = GROUP_ROWS.min(sorted.num_rows() - first);
             writer.write_row_group(&sorted.slice(first, rows)).await?;
         }
-        self.files.end_run().await
+        files.end_run().await
     }
 }
 
