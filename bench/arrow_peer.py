@@ -21,7 +21,7 @@ from pyiceberg.table import Table
 
 from tools.prove.tables import open_catalog
 
-#: Rows of a row group, as in rust/batch/src/output.rs.
+#: Rows of a row group, as in rust/batch/src/output/mod.rs.
 GROUP_ROWS = 250_000
 
 

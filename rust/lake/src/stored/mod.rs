@@ -22,6 +22,7 @@ mod plain;
 mod push;
 mod repeats;
 mod sink;
+mod stretches;
 mod unique;
 mod write;
 

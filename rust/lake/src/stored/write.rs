@@ -16,12 +16,11 @@ use super::column::{Column, NULL, Nulls, Presence, Values, begin_of, bytes_of};
 use super::dictionary::Dictionary;
 use super::kind::Bounds;
 use super::sink::{Codecs, Content, Sink};
+use super::stretches::{PAGE_BYTES, gather, gather_rows, page_sizes, pages, stretches};
 use super::{Field, Kind, StoredRows, hybrid, plain};
 
 /// Bytes of a dictionary page at most, as the parquet crate has it.
 const MAX_DICTIONARY: usize = 1 << 20;
-/// Bytes of a data page at most, but for a single value that is larger; as the parquet crate has it.
-const PAGE_BYTES: usize = 1 << 20;
 /// Bytes of a text, with its length, that may repeat a part of the text before: zstd looks not much farther back.
 const MAX_REPEATED: usize = 1 << 10;
 /// Not in the chunk's dictionary yet.
@@ -74,53 +73,10 @@ pub(super) fn write_column(
     Ok(written.num_nans)
 }
 
-/// Returns rows as stretches that follow each other in the order of arrival: what is merged from sorted files has long ones.
-fn stretches(order: &[u32]) -> Vec<Range<usize>> {
-    let stretch = |rows: &[u32]| {
-        let first = rows.first().copied().unwrap_or_default() as usize;
-        first..first + rows.len()
-    };
-    order.chunk_by(|row, next| row + 1 == *next).map(stretch).collect()
-}
-
-/// Returns how many rows each page takes, by the bytes of each row.
-fn page_sizes(row_bytes: impl Iterator<Item = usize>) -> Vec<usize> {
-    let mut sizes = Vec::new();
-    let (mut num_rows, mut num_bytes) = (0, 0);
-    for more in row_bytes {
-        if num_rows > 0 && num_bytes + more > PAGE_BYTES {
-            sizes.push(num_rows);
-            (num_rows, num_bytes) = (0, 0);
-        }
-        num_rows += 1;
-        num_bytes += more;
-    }
-    sizes.push(num_rows);
-    sizes
-}
-
-/// Returns the stretches of each page.
-fn pages(stretches: &[Range<usize>], sizes: impl IntoIterator<Item = usize>) -> Vec<Vec<Range<usize>>> {
-    let mut stretches = stretches.iter().cloned();
-    let mut left = 0..0;
-    let mut pages = Vec::new();
-    for mut room in sizes {
-        let mut page = Vec::new();
-        while room > 0 {
-            if left.is_empty() {
-                let Some(next) = stretches.next() else { break };
-                left = next;
-            }
-            let taken = left.start..left.end.min(left.start + room);
-            (left.start, room) = (taken.end, room - taken.len());
-            page.push(taken);
-        }
-        if page.is_empty() {
-            break;
-        }
-        pages.push(page);
-    }
-    pages
+/// The bytes of each row, if all have as many.
+fn one_width(ends: &[usize]) -> Option<usize> {
+    let width = *ends.first()?;
+    ends.iter().enumerate().all(|(row, end)| *end == (row + 1) * width).then_some(width)
 }
 
 /// Room that the chunks share, so that it is not taken anew for each.
@@ -158,10 +114,7 @@ impl Scratch {
         numbers[NULL as usize] = ABSENT;
         used.clear();
         coded.clear();
-        coded.reserve(num_rows);
-        for stretch in rows {
-            coded.extend_from_slice(&codes[stretch.clone()]);
-        }
+        gather::<u32, 8>(codes, rows.iter().cloned(), num_rows, coded);
         renumber(coded, numbers, used);
         used.iter().map(|number| dictionary.value(*number).len() + size_of::<u32>()).sum()
     }
@@ -303,13 +256,11 @@ impl Chunk<'_> {
                 self.begin_page(num_rows, page.iter().cloned().flatten().map(|row| nulls.has(row)));
             num_nulls += nulls_here;
             let begin = self.scratch.page.len();
-            for stretch in page {
-                if nulls_here == 0 {
-                    self.scratch.page.extend_from_slice(values[stretch].as_flattened());
-                } else {
-                    let present = stretch.filter(|row| !nulls.has(*row));
-                    present.for_each(|row| self.scratch.page.extend_from_slice(&values[row]));
-                }
+            if nulls_here == 0 {
+                gather_rows(values.as_flattened(), &page, size_of::<i64>(), &mut self.scratch.page);
+            } else {
+                let present = page.into_iter().flatten().filter(|row| !nulls.has(*row));
+                present.for_each(|row| self.scratch.page.extend_from_slice(&values[row]));
             }
             for value in self.scratch.page[begin..].as_chunks().0 {
                 let number = i64::from_le_bytes(*value);
@@ -331,6 +282,9 @@ impl Chunk<'_> {
         ends: &[usize],
         nulls: &Nulls,
     ) -> Result<Statistics, ParquetError> {
+        if let Some(width) = one_width(ends).filter(|_| self.presence == Presence::All) {
+            return self.write_bytes_of_width(values, width);
+        }
         let mut bounds = Bounds::new(self.field.kind);
         let mut num_nulls = 0;
         let num_bytes = |row| ends[row] - begin_of(ends, row);
@@ -355,6 +309,27 @@ impl Chunk<'_> {
             self.end_page(num_rows, content)?;
         }
         Ok(bounds.statistics(num_nulls))
+    }
+
+    /// As [`Chunk::write_bytes`], where every row has a value of so many bytes, with its length: ids, mostly.
+    fn write_bytes_of_width(&mut self, values: &[u8], width: usize) -> Result<Statistics, ParquetError> {
+        let mut bounds = Bounds::new(self.field.kind);
+        for page in pages(self.stretches, iter::repeat((PAGE_BYTES / width).max(1))) {
+            let num_rows = page.iter().map(ExactSizeIterator::len).sum();
+            self.begin_page(num_rows, iter::empty());
+            let begin = self.scratch.page.len();
+            gather_rows(values, &page, width, &mut self.scratch.page);
+            let rows = page.into_iter().map(|stretch| &values[stretch.start * width..stretch.end * width]);
+            for value in rows.flat_map(|rows| rows.chunks_exact(width)) {
+                bounds.add(&value[size_of::<u32>()..]);
+            }
+            let content = match width <= MAX_REPEATED {
+                true => Content::Unique { begin, width },
+                false => Content::Values,
+            };
+            self.end_page(num_rows, content)?;
+        }
+        Ok(bounds.statistics(0))
     }
 
     /// Begins a page with its definition levels; returns how many of its rows are null.
