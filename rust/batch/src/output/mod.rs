@@ -24,7 +24,6 @@ use uuid::Uuid;
 use self::stored::Run;
 use self::values::Values;
 use crate::compact::column_names;
-
 use crate::context::Context;
 use crate::error::BatchError;
 
