@@ -30,9 +30,9 @@ use crate::error::BatchError;
 /// Size of a finished file if the table does not say, in bytes.
 const DEFAULT_FILE_BYTES: u64 = 128 << 20;
 /// Rows per run at most.
-pub(crate) const RUN_ROWS: usize = 1_000_000;
+const RUN_ROWS: usize = 1_000_000;
 /// Rows per row group at most: about 16 MB, which a reader holds as a whole.
-pub(crate) const GROUP_ROWS: usize = 250_000;
+const GROUP_ROWS: usize = 250_000;
 
 /// Gives unique names to the files of one commit: `<commit id>-<n>.parquet`. Clones share the count.
 #[derive(Clone, Debug)]
@@ -58,7 +58,7 @@ impl FileNames {
 }
 
 /// The files of one partition in the making: row groups go to the open one, which ends at the table's target size.
-pub struct Files<'a> {
+struct Files<'a> {
     table: &'a LoadedTable,
     partition: FilePartition,
     names: FileNames,
@@ -70,7 +70,7 @@ pub struct Files<'a> {
 
 impl<'a> Files<'a> {
     /// No files yet.
-    pub fn new(table: &'a LoadedTable, partition: FilePartition, names: &FileNames) -> Self {
+    fn new(table: &'a LoadedTable, partition: FilePartition, names: &FileNames) -> Self {
         let target = table.metadata.properties().get("write.target-file-size-bytes");
         let target_bytes = target.and_then(|text| text.parse().ok()).unwrap_or(DEFAULT_FILE_BYTES);
         Self { table, partition, names: names.clone(), open: None, runs: 0, target_bytes, done: Vec::new() }
@@ -80,7 +80,7 @@ impl<'a> Files<'a> {
     ///
     /// # Errors
     /// A store that does not take it.
-    pub async fn open(&mut self) -> Result<&mut DataFileWriter, BatchError> {
+    async fn open(&mut self) -> Result<&mut DataFileWriter, BatchError> {
         let writer = match self.open.take() {
             Some(writer) => writer,
             None => {
@@ -95,7 +95,7 @@ impl<'a> Files<'a> {
     ///
     /// # Errors
     /// A store that does not take the rest.
-    pub async fn end_run(&mut self) -> Result<(), BatchError> {
+    async fn end_run(&mut self) -> Result<(), BatchError> {
         self.runs += 1;
         if self.open.as_ref().is_some_and(|writer| writer.bytes_written() >= self.target_bytes) {
             self.close().await?;
@@ -107,7 +107,7 @@ impl<'a> Files<'a> {
     ///
     /// # Errors
     /// A store that does not take the rest.
-    pub async fn finish(mut self) -> Result<Vec<DataFile>, BatchError> {
+    async fn finish(mut self) -> Result<Vec<DataFile>, BatchError> {
         self.close().await?;
         Ok(self.done)
     }

@@ -130,9 +130,11 @@ fn holds(to: &DataType, from: &DataType) -> bool {
 #[cfg(test)]
 mod tests {
     use arrow::array::{
-        AsArray, BinaryArray, Int32Array, Int64Array, ListArray, StringArray, TimestampMicrosecondArray,
+        AsArray, BinaryArray, DictionaryArray, Int32Array, Int64Array, ListArray, StringArray,
+        TimestampMicrosecondArray,
     };
     use arrow::buffer::OffsetBuffer;
+    use arrow::datatypes::UInt32Type;
     use iceberg::spec::{ListType, NestedField, PrimitiveType, Schema, Type};
     use parquet::arrow::PARQUET_FIELD_ID_META_KEY;
 
@@ -180,6 +182,22 @@ mod tests {
         assert_eq!(ids, ["9", "2", "5", "7"]);
         assert_eq!(arranged.column(1).as_ref(), &Int64Array::from(vec![1, 2]) as &dyn Array);
         assert_eq!(arranged.column(3).null_count(), 2);
+    }
+
+    #[test]
+    fn a_dictionary_becomes_its_texts_unless_it_is_kept() {
+        let texts: DictionaryArray<UInt32Type> = [Some("a"), None, Some("a")].into_iter().collect();
+        let batch = batch(vec![
+            ("id", Arc::new(Int64Array::from(vec![1, 2, 3]))),
+            ("added_later", Arc::new(texts.clone())),
+        ]);
+
+        let arranged = layout().arrange(&batch).unwrap();
+        let kept = layout().columns(&batch, |place| place == 3).unwrap();
+
+        let plain = StringArray::from(vec![Some("a"), None, Some("a")]);
+        assert_eq!(arranged.column(3).as_ref(), &plain as &dyn Array);
+        assert_eq!(kept[3].as_ref(), &texts as &dyn Array);
     }
 
     #[test]

@@ -16,7 +16,8 @@ const UNSEEN: u32 = u32::MAX;
 
 impl StoredRows {
     /// Appends the rows of a batch in the table's columns, by the rules of [`Layout::arrange`](crate::files::Layout::arrange).
-    /// Text may be a dictionary with keys of 32 bits: its values are compared once, and not row by row.
+    /// Text may be a dictionary with keys of 32 bits: its values are compared once, and not row by row. After an error the
+    /// rows can only be dropped.
     ///
     /// # Errors
     /// Those of [`Layout::arrange`](crate::files::Layout::arrange), and more rows than [`StoredRows::MAX_ROWS`].
