@@ -46,10 +46,12 @@ impl Dictionary {
         Self::new(self.kind)
     }
 
-    /// Makes room for values.
+    /// Makes room for the first values. Those that come later are mostly the same.
     pub(super) fn reserve(&mut self, num_values: usize) {
-        self.ends.reserve(num_values);
-        self.numbers.reserve(num_values, |entry| entry.0);
+        if self.ends.is_empty() {
+            self.ends.reserve(num_values);
+            self.numbers.reserve(num_values, |entry| entry.0);
+        }
     }
 
     /// Returns the number of a value, a new one if it is not there yet.

@@ -113,19 +113,25 @@ fn unpack(
 
 /// Unpacks groups. Missing bytes are zeros.
 fn unpack_groups(packed: &[u8], width: u32, groups: &mut [[u32; GROUP]]) {
-    fn of_width<const WIDTH: usize>(packed: &[u8], groups: &mut [[u32; GROUP]]) {
-        let (whole, rest) = packed.as_chunks::<WIDTH>();
-        let mut last = [0; WIDTH];
-        last[..rest.len()].copy_from_slice(rest);
-        for (group, values) in whole.iter().chain([&last]).zip(groups) {
-            // A value spans at most five bytes; the last ones are read beyond the group.
-            let mut bytes = [0; MAX_WIDTH as usize + 8];
-            bytes[..WIDTH].copy_from_slice(group);
-            for (number, value) in values.iter_mut().enumerate() {
-                let bit = number * WIDTH;
-                let word = bytes[bit / 8..].first_chunk().map_or(0, |eight| u64::from_le_bytes(*eight));
-                *value = (word >> (bit % 8) & ((1 << WIDTH) - 1)) as u32;
+    /// A value spans at most five bytes; the last ones are read beyond the group.
+    const BYTES: usize = MAX_WIDTH as usize + 8;
+    fn one<const WIDTH: usize>(bytes: &[u8; BYTES], values: &mut [u32; GROUP]) {
+        for (number, value) in values.iter_mut().enumerate() {
+            let bit = number * WIDTH;
+            let word = bytes[bit / 8..].first_chunk().map_or(0, |eight| u64::from_le_bytes(*eight));
+            *value = (word >> (bit % 8) & ((1 << WIDTH) - 1)) as u32;
+        }
+    }
+    fn of_width<const WIDTH: usize>(mut packed: &[u8], groups: &mut [[u32; GROUP]]) {
+        for values in groups {
+            if let Some(bytes) = packed.first_chunk() {
+                one::<WIDTH>(bytes, values);
+            } else {
+                let mut bytes = [0; BYTES];
+                bytes[..packed.len()].copy_from_slice(packed);
+                one::<WIDTH>(&bytes, values);
             }
+            packed = packed.get(WIDTH..).unwrap_or_default();
         }
     }
     for_width!(width, of_width(packed, groups), groups.fill([0; GROUP]));
@@ -146,7 +152,9 @@ pub(super) fn encode(values: &[u32], width: u32, out: &mut Vec<u8>) {
             continue;
         }
         pack(&values[packed_from..at], width, out);
-        let more = values[at + GROUP..].iter().take_while(|value| **value == group[0]).count();
+        let rest = &values[at + GROUP..];
+        let groups = rest.as_chunks().0.iter().take_while(|next| *next == group).count() * GROUP;
+        let more = groups + rest[groups..].iter().take_while(|value| **value == group[0]).count();
         put_repeated(group[0], GROUP + more, width, out);
         at += GROUP + more;
         packed_from = at;
@@ -176,6 +184,11 @@ fn pack(values: &[u32], width: u32, out: &mut Vec<u8>) {
         last[..rest.len()].copy_from_slice(rest);
         let last = (!rest.is_empty()).then_some(&last);
         for group in whole.iter().chain(last) {
+            if WIDTH <= 16 {
+                let bits = group.iter().rev().fold(0, |bits, value| bits << WIDTH | u128::from(*value));
+                out.extend_from_slice(&bits.to_le_bytes()[..WIDTH.min(16)]);
+                continue;
+            }
             let mut bytes = [0; WIDTH];
             let (mut waiting, mut num_bits, mut at) = (0_u64, 0, 0);
             for value in group {

@@ -14,6 +14,7 @@
 mod batch;
 mod column;
 mod dictionary;
+mod digits;
 mod file;
 mod hybrid;
 mod kind;

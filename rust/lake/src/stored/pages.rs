@@ -19,6 +19,9 @@ use super::{Field, Kind, plain};
 /// Bytes of a page at most, by Parquet's format.
 const MAX_PAGE: u64 = i32::MAX as u64;
 
+/// In the place of a code that is not in the dictionary.
+const UNKNOWN: u32 = u32::MAX;
+
 fn damaged(problem: &str) -> ParquetError {
     ParquetError::General(problem.to_owned())
 }
@@ -284,9 +287,12 @@ fn add_codes(
                 codes.extend(std::iter::repeat_n(code, times));
             }
             Run::Values(places) => {
-                let most = places.iter().copied().max().unwrap_or_default() as usize;
-                let known = known.get(..=most).ok_or_else(unknown)?;
-                codes.extend(places.iter().map(|place| known[*place as usize]));
+                let before = codes.len();
+                let code = |place: &u32| known.get(*place as usize).copied().unwrap_or(UNKNOWN);
+                codes.extend(places.iter().map(code));
+                if codes[before..].contains(&UNKNOWN) {
+                    return Err(unknown());
+                }
             }
         }
         Ok(())
@@ -309,6 +315,12 @@ fn add_plain(column: &mut Column, kind: Kind, parts: &Parts<'_>) -> Result<(), P
             }
             Values::Bytes { values, ends, .. } => {
                 let (all, before) = (left, values.len());
+                if let Some(width) = plain::one_width(left, count) {
+                    ends.extend((1..=count).map(|number| before + number * width));
+                    left = &[];
+                    values.extend_from_slice(all);
+                    return Ok(());
+                }
                 for _ in 0..count {
                     plain::next(kind, &mut left)?;
                     ends.push(before + all.len() - left.len());

@@ -5,6 +5,9 @@ use parquet::errors::ParquetError;
 
 use super::Kind;
 
+/// Bytes of the length that comes before a text.
+pub(super) const LENGTH: usize = size_of::<u32>();
+
 /// Takes the next value, of any kind but truths.
 ///
 /// # Errors
@@ -15,11 +18,19 @@ pub(super) fn next<'a>(kind: Kind, bytes: &mut &'a [u8]) -> Result<&'a [u8], Par
     let num_bytes = match kind.width() {
         Some(width) => width,
         None => {
-            let length = bytes.split_off(..4).and_then(|bytes| bytes.first_chunk()).ok_or_else(cut_off)?;
+            let length =
+                bytes.split_off(..LENGTH).and_then(|bytes| bytes.first_chunk()).ok_or_else(cut_off)?;
             u32::from_le_bytes(*length) as usize
         }
     };
     bytes.split_off(..num_bytes).ok_or_else(cut_off)
+}
+
+/// How many bytes each of so many texts takes with its length, if all have the same, and these are the bytes of all.
+pub(super) fn one_width(texts: &[u8], count: usize) -> Option<usize> {
+    let width = LENGTH + u32::from_le_bytes(*texts.first_chunk()?) as usize;
+    let is_it = |text: &[u8]| text[..LENGTH] == texts[..LENGTH];
+    (texts.len() == width.checked_mul(count)? && texts.chunks_exact(width).all(is_it)).then_some(width)
 }
 
 /// Appends a value, of any kind but truths.

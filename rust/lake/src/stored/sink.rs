@@ -13,8 +13,8 @@ use parquet::file::writer::{SerializedPageWriter, TrackedWrite};
 use zstd::bulk::Compressor;
 use zstd::zstd_safe::CParameter;
 
-use super::Field;
 use super::repeats::Repeats;
+use super::{Field, digits};
 
 /// What a page has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,7 +48,10 @@ impl Codecs {
 
     fn compress(&mut self, content: Content, page: &[u8]) -> Result<Bytes, ParquetError> {
         Ok(Bytes::from(match content {
-            Content::Unique { begin, width } => self.unique.compress(page, begin, width)?,
+            Content::Unique { begin, width } => match digits::compress(page, begin, width) {
+                Some(frame) => frame,
+                None => self.unique.compress(page, begin, width)?,
+            },
             Content::Codes { width } if width > u8::BITS => self.codes.compress(page)?,
             Content::Codes { .. } | Content::Values => self.usual.compress(page)?,
         }))

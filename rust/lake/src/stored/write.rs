@@ -118,23 +118,6 @@ impl Scratch {
         renumber(coded, numbers, used);
         used.iter().map(|number| dictionary.value(*number).len() + size_of::<u32>()).sum()
     }
-
-    /// As [`Scratch::code`], where every row has the one value that there is.
-    fn code_one(&mut self, dictionary: &Dictionary, num_rows: usize) -> usize {
-        self.used.clear();
-        self.used.push(0);
-        self.coded.clear();
-        self.coded.resize(num_rows, 0);
-        dictionary.value(0).len() + size_of::<u32>()
-    }
-
-    /// As [`Scratch::code`], where no row has a value.
-    fn code_none(&mut self, num_rows: usize) -> usize {
-        self.used.clear();
-        self.coded.clear();
-        self.coded.resize(num_rows, ABSENT);
-        0
-    }
 }
 
 /// Replaces codes by numbers in the order of their first use.
@@ -186,11 +169,14 @@ impl Chunk<'_> {
         dictionary: &Dictionary,
     ) -> Result<(Statistics, u64), ParquetError> {
         let (kind, scratch) = (self.field.kind, &mut *self.scratch);
-        let num_bytes = match self.presence {
-            Presence::None => scratch.code_none(self.num_rows),
-            Presence::All if dictionary.len() == 1 => scratch.code_one(dictionary, self.num_rows),
-            _ => scratch.code(codes, dictionary, self.stretches, self.num_rows),
-        };
+        match self.presence {
+            Presence::None => return self.write_same(None),
+            Presence::All if dictionary.len() == 1 && kind != Kind::Bool => {
+                return self.write_same(Some(dictionary.value(0)));
+            }
+            _ => {}
+        }
+        let num_bytes = scratch.code(codes, dictionary, self.stretches, self.num_rows);
         let (coded, used) = (mem::take(&mut scratch.coded), mem::take(&mut scratch.used));
         let value = |number: &u32| dictionary.value(used[*number as usize]);
         let is_plain = kind == Kind::Bool || num_bytes > MAX_DICTIONARY || used.is_empty();
@@ -245,6 +231,28 @@ impl Chunk<'_> {
         let statistics = bounds.statistics(num_nulls);
         (self.scratch.coded, self.scratch.used) = (coded, used);
         Ok((statistics, num_nans))
+    }
+
+    /// As [`Chunk::write_coded`], where every row has this value, or none has one.
+    fn write_same(&mut self, value: Option<&[u8]>) -> Result<(Statistics, u64), ParquetError> {
+        let (kind, scratch) = (self.field.kind, &mut *self.scratch);
+        if let Some(value) = value {
+            scratch.page.clear();
+            plain::put(kind, value, &mut scratch.page);
+            self.sink.dictionary(1, Content::Values, &scratch.page, &mut scratch.codecs)?;
+        }
+        let num_nulls = self.begin_page(self.num_rows, iter::empty());
+        let mut content = Content::Values;
+        let mut bounds = Bounds::new(kind);
+        if let Some(value) = value {
+            content = Content::Codes { width: 0 };
+            self.scratch.page.push(0);
+            hybrid::put_repeated(0, self.num_rows, 0, &mut self.scratch.page);
+            bounds.add(value);
+        }
+        self.end_page(self.num_rows, content)?;
+        let is_nan = value.is_some_and(|value| kind.is_nan(value));
+        Ok((bounds.statistics(num_nulls), if is_nan { self.num_rows as u64 } else { 0 }))
     }
 
     fn write_numbers(&mut self, values: &[[u8; 8]], nulls: &Nulls) -> Result<Statistics, ParquetError> {

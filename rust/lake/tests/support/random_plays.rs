@@ -60,7 +60,8 @@ pub fn plans() -> impl Strategy<Value = Vec<Plan>> {
     ];
     let nulls = prop_oneof![Just(0_u64), 1..99_u64, Just(100_u64)];
     let sizes = (1..600_usize, 1..200_usize, 20..600_usize);
-    let plan = (sizes, any::<u64>(), 1..40_u64, nulls, any::<bool>(), any::<bool>(), compression).prop_map(
+    let distinct = prop_oneof![Just(1_u64), 1..40_u64];
+    let plan = (sizes, any::<u64>(), distinct, nulls, any::<bool>(), any::<bool>(), compression).prop_map(
         |((num_rows, page_rows, group_rows), seed, distinct, nulls, newest, dictionary, compression)| Plan {
             num_rows,
             seed,
@@ -95,7 +96,7 @@ pub fn rows(table: &LoadedTable, plan: &Plan) -> RecordBatch {
         |value: u64| [f64::NAN, 0.0, -0.0, -1.5, f64::MAX][value as usize % 5] * (1 + value / 5) as f64;
     let range = 0..plan.num_rows;
     let times = range.clone().map(|row| 1_704_067_200_000_000 + (number(row, 1) % 1_000) as i64);
-    let id = |row| present(row, 2).then(|| format!("{:016x}", number(row, 2)));
+    let id = |row| present(row, 2).then(|| format!("{:016x}{:016x}", number(row, 2), number(row, 10)));
     let song = |row| few(row, 3).map(|value| "é".repeat(value as usize));
     let raw = |row| present(row, 4).then(|| number(row, 4).to_be_bytes()[..row % 9].to_vec());
     let raws: Vec<Option<Vec<u8>>> = range.clone().map(raw).collect();
