@@ -1,11 +1,14 @@
-//! Rows that are moved as they are stored, against the same rows read, sorted and written as values.
+//! Rows that are moved as they are stored, against the same rows written as values: to a table that has a list too, and so
+//! no stored rows.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a panic in a test is its report")]
 
 mod support;
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::ops::Range;
+use std::path::Path;
 use std::sync::Arc;
 
 use arrow::array::{
@@ -19,10 +22,11 @@ use parquet::basic::Encoding;
 use parquet::file::properties::WriterProperties;
 use parquet::file::reader::{FileReader as _, SerializedFileReader};
 use proptest::prelude::*;
+use streamify_core::contract::{Column, ColumnType};
 use streamify_core::order_of;
 use streamify_core::sort::PartitionKey;
 use streamify_lake::stored::{StoredFile, StoredLayout, StoredRows};
-use streamify_lake::{DataFileWriter, LoadedTable};
+use streamify_lake::{DataFileWriter, LoadedTable, TableSpec};
 use support::lake;
 use support::random_plays::{DAY, plain, plans, properties, read, rows, spec, write};
 
@@ -79,7 +83,18 @@ async fn sorted(table: &LoadedTable, stored: StoredRows, group_rows: usize, stem
     writer.close(&[], true).await.unwrap()
 }
 
-/// The same by values.
+/// The table, and one that has a list too.
+async fn tables(folder: &Path) -> (LoadedTable, LoadedTable) {
+    let lake = lake(folder).await;
+    let list = Column::new("songs", ColumnType::StringList, true, "Nothing");
+    let mut with_list = TableSpec { name: "with_list".to_owned(), ..spec() };
+    with_list.columns.push(list);
+    let tables = (lake.ensure_table(&spec()).await.unwrap(), lake.ensure_table(&with_list).await.unwrap());
+    assert!(StoredLayout::of(&tables.1).unwrap().is_none());
+    tables
+}
+
+/// The same by values, to the table with a list.
 async fn by_values(table: &LoadedTable, rows: &RecordBatch, group_rows: usize, stem: &str) -> DataFile {
     let keys = ["userId", "event_ts"].map(|name| rows.column_by_name(name).unwrap());
     let sorted = match order_of(&keys).unwrap() {
@@ -118,11 +133,16 @@ fn check_values(table: &LoadedTable, file: &DataFile, rows: &RecordBatch) {
 fn check(moved: &DataFile, by_values: &DataFile) {
     assert_eq!(moved.record_count(), by_values.record_count());
     let (found, expected) = (read(moved), read(by_values));
-    for (place, field) in expected.schema().fields().iter().enumerate() {
-        assert_eq!(found.column(place), expected.column(place), "column {}", field.name());
+    for (field, found) in found.schema().fields().iter().zip(found.columns()) {
+        assert_eq!(found, expected.column_by_name(field.name()).unwrap(), "column {}", field.name());
     }
-    assert_eq!(moved.value_counts(), by_values.value_counts());
-    assert_eq!(moved.null_value_counts(), by_values.null_value_counts());
+    assert_eq!(moved.column_sizes().len(), found.num_columns());
+    let known = |counts: &HashMap<i32, u64>| -> HashMap<i32, u64> {
+        let ids = moved.column_sizes();
+        counts.iter().filter(|(id, _)| ids.contains_key(*id)).map(|(id, count)| (*id, *count)).collect()
+    };
+    assert_eq!(moved.value_counts(), &known(by_values.value_counts()));
+    assert_eq!(moved.null_value_counts(), &known(by_values.null_value_counts()));
     assert_eq!(moved.nan_value_counts(), by_values.nan_value_counts());
     assert_eq!(moved.lower_bounds(), by_values.lower_bounds());
     assert_eq!(moved.upper_bounds(), by_values.upper_bounds());
@@ -159,7 +179,7 @@ proptest! {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             let folder = tempfile::tempdir().unwrap();
-            let table = lake(folder.path()).await.ensure_table(&spec()).await.unwrap();
+            let (table, values) = tables(folder.path()).await;
             let batches: Vec<RecordBatch> = plans.iter().map(|plan| rows(&table, plan)).collect();
             let files: Vec<DataFile> = batches
                 .iter()
@@ -168,10 +188,11 @@ proptest! {
                 .map(|(number, (rows, plan))| write(folder.path(), &format!("{number}.parquet"), rows, properties(plan)))
                 .collect();
             let all = concat_batches(&batches[0].schema(), &batches).unwrap();
-            let expected = by_values(&table, &all, group_rows, "expected").await;
-            check(&moved(&table, &files, group_rows, "moved").await, &expected);
+            let expected = by_values(&values, &all, group_rows, "expected").await;
+            let once = moved(&table, &files, group_rows, "moved").await;
+            check(&once, &expected);
             // What was moved can be moved again.
-            check(&moved(&table, std::slice::from_ref(&expected), group_rows, "again").await, &expected);
+            check(&moved(&table, std::slice::from_ref(&once), group_rows, "again").await, &expected);
             check(&pushed(&table, &batches, group_rows, "pushed").await, &expected);
             for (file, rows) in files.iter().zip(&batches) {
                 check_batches(&table, file, rows).await;
@@ -183,7 +204,7 @@ proptest! {
 #[tokio::test]
 async fn values_that_outgrow_a_dictionary_are_written_as_they_are_in_pages_of_a_mebibyte() {
     let folder = tempfile::tempdir().unwrap();
-    let table = lake(folder.path()).await.ensure_table(&spec()).await.unwrap();
+    let (table, values) = tables(folder.path()).await;
     let rows = rows(&table, &plain(30_000));
     let songs: StringArray = (0..30_000).map(|row| (row % 7 != 0).then(|| format!("{row:050}"))).collect();
     let mut columns = rows.columns().to_vec();
@@ -193,7 +214,7 @@ async fn values_that_outgrow_a_dictionary_are_written_as_they_are_in_pages_of_a_
 
     let moved = moved(&table, &[file], 30_000, "moved").await;
 
-    check(&moved, &by_values(&table, &rows, 30_000, "expected").await);
+    check(&moved, &by_values(&values, &rows, 30_000, "expected").await);
     let path = moved.file_path().trim_start_matches("file://");
     let reader = SerializedFileReader::new(File::open(path).unwrap()).unwrap();
     let group = reader.get_row_group(0).unwrap();
@@ -207,7 +228,7 @@ async fn values_that_outgrow_a_dictionary_are_written_as_they_are_in_pages_of_a_
 #[tokio::test]
 async fn other_encodings_are_not_taken() {
     let folder = tempfile::tempdir().unwrap();
-    let table = lake(folder.path()).await.ensure_table(&spec()).await.unwrap();
+    let (table, _) = tables(folder.path()).await;
     let layout = StoredLayout::of(&table).unwrap().unwrap();
     let rows = rows(&table, &plain(10));
     let delta = WriterProperties::builder()
@@ -227,7 +248,7 @@ async fn other_encodings_are_not_taken() {
 #[tokio::test]
 async fn a_column_that_a_file_lacks_is_null_and_one_of_another_type_is_not_taken() {
     let folder = tempfile::tempdir().unwrap();
-    let table = lake(folder.path()).await.ensure_table(&spec()).await.unwrap();
+    let (table, values) = tables(folder.path()).await;
     let layout = StoredLayout::of(&table).unwrap().unwrap();
     let rows = rows(&table, &plain(10));
     let kept: Vec<usize> = (0..rows.num_columns()).filter(|place| ![1, 6, 8].contains(place)).collect();
@@ -236,7 +257,7 @@ async fn a_column_that_a_file_lacks_is_null_and_one_of_another_type_is_not_taken
 
     let moved = moved(&table, &[file], 100, "moved").await;
 
-    check(&moved, &by_values(&table, &older, 100, "expected").await);
+    check(&moved, &by_values(&values, &older, 100, "expected").await);
 
     let required = rows.project(&[0, 1, 2, 3, 4, 6, 7, 8, 9]).unwrap();
     let lacking = write(folder.path(), "lacking.parquet", &required, WriterProperties::default());
@@ -254,7 +275,7 @@ async fn a_column_that_a_file_lacks_is_null_and_one_of_another_type_is_not_taken
 #[tokio::test]
 async fn a_damaged_file_is_named_and_nothing_panics() {
     let folder = tempfile::tempdir().unwrap();
-    let table = lake(folder.path()).await.ensure_table(&spec()).await.unwrap();
+    let (table, _) = tables(folder.path()).await;
     let layout = StoredLayout::of(&table).unwrap().unwrap();
     let rows = rows(&table, &plain(500));
     let file = write(folder.path(), "whole.parquet", &rows, properties(&plain(500)));
@@ -289,7 +310,7 @@ async fn a_damaged_file_is_named_and_nothing_panics() {
 #[tokio::test]
 async fn rows_that_do_not_fit_the_table_are_refused_as_by_values() {
     let folder = tempfile::tempdir().unwrap();
-    let table = lake(folder.path()).await.ensure_table(&spec()).await.unwrap();
+    let (table, _) = tables(folder.path()).await;
     let layout = StoredLayout::of(&table).unwrap().unwrap();
     let rows = rows(&table, &plain(3));
     let refused =

@@ -37,7 +37,7 @@ impl Encoder {
     }
 
     /// Appends a batch in the file's columns as one row group.
-    pub(super) fn write_batch(
+    pub(super) fn write_values(
         &mut self,
         layout: &Layout,
         batch: &RecordBatch,

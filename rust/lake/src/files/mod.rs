@@ -2,7 +2,8 @@
 //!
 //! Each call of [`DataFileWriter::write_row_group`] makes exactly one row group and hands its bytes to the store, so that
 //! memory is bounded by one row group and the parts under way, whatever the file's size. Columns are matched to the
-//! table's fields by name; the file carries the table's field ids. Encoding runs on the blocking pool.
+//! table's fields by name; the file carries the table's field ids. Encoding runs on the blocking pool: as stored rows
+//! ([`crate::stored`]) where all columns are flat, else by values.
 
 mod encoder;
 mod encoding;
@@ -25,7 +26,7 @@ pub use self::layout::Layout;
 pub use self::partition::{FilePartition, check_partitioning};
 use crate::catalog::LoadedTable;
 use crate::storage::PART_SIZE;
-use crate::stored::StoredRows;
+use crate::stored::{StoredLayout, StoredRows};
 
 /// Why a data file could not be written.
 #[derive(Debug, thiserror::Error)]
@@ -131,6 +132,8 @@ impl FileError {
 pub struct DataFileWriter {
     path: String,
     layout: Layout,
+    /// `None`: a column is nested, and rows are written by values.
+    stored: Option<StoredLayout>,
     spec_id: i32,
     sort_order_id: Option<i32>,
     partition: Struct,
@@ -174,6 +177,7 @@ impl DataFileWriter {
         Ok(Self {
             path,
             layout,
+            stored: StoredLayout::of(table)?,
             spec_id: metadata.default_partition_spec_id(),
             sort_order_id,
             partition: placed.value,
@@ -221,10 +225,17 @@ impl DataFileWriter {
             self.encoder = Some(encoder);
             return Ok(());
         }
-        let (layout, path, rows) = (self.layout.clone(), self.path.clone(), batch.clone());
+        let (layout, stored, path) = (self.layout.clone(), self.stored.clone(), self.path.clone());
+        let rows = batch.clone();
         let work = move |encoder: &mut Encoder| {
-            let arranged = layout.arrange(&rows)?;
-            let written = encoder.write_batch(&layout, &arranged);
+            let written = match stored {
+                Some(stored) => {
+                    let mut stored = StoredRows::with_capacity(&stored, rows.num_rows());
+                    stored.push(&rows)?;
+                    encoder.write_stored(&stored, &(0..rows.num_rows() as u32).collect::<Vec<_>>())
+                }
+                None => encoder.write_values(&layout, &layout.arrange(&rows)?),
+            };
             written.map_err(|source| FileError::EncodingFailed { path, source })
         };
         self.row_group(encoder, batch.num_rows(), work).await

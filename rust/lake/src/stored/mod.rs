@@ -6,7 +6,8 @@
 //! bytes that come out are the bytes that went in.
 //!
 //! Silver and sessions look at each text once, and not in each row: they take such rows as batches whose texts are
-//! dictionaries ([`StoredRows::to_batch`]), and silver gives them back as such ([`StoredRows::push`]).
+//! dictionaries ([`StoredRows::to_batch`]), and silver gives them back as such ([`StoredRows::push`]). Whatever else writes
+//! rows of flat columns has them turned into stored ones too, row group by row group.
 //!
 //! It knows flat columns in PLAIN and dictionary encoding. A table or a file that has anything else is not taken:
 //! [`StoredLayout::of`] and [`StoredFile::open`] give `None`, and its rows must be read as values.
