@@ -52,7 +52,7 @@ def _worker(*arguments: str) -> list[str]:
 
 
 def _load(bench: Bench, stack: Stack, topics: tuple[str, ...], compression: str) -> None:
-    command = [sys.executable, "-m", "bench.gen", "load", str(bench.data), *topics, "--compression", compression]
+    command = [sys.executable, "-m", "bench.load", str(bench.data), *topics, "--compression", compression]
     subprocess.run(command, check=True, env=os.environ | {"KAFKA": stack.kafka.bootstrap_servers}, stdout=subprocess.DEVNULL)
 
 

@@ -19,8 +19,8 @@ pytestmark = pytest.mark.integration
 LOADED = "auth_events"
 
 
-def generate(*words: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "bench.gen", *words]
+def bench(*words: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", *words]
     environment = os.environ | variables
     return subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=SECONDS, check=False)
 
@@ -35,16 +35,17 @@ def servers(kafka: Stack) -> Iterator[str]:
 
 
 def test_a_second_load_says_that_the_topics_exist_and_fresh_ones_can_be_asked_for(servers: str, tmp_path: Path) -> None:
-    assert generate("make", str(tmp_path), "--listens", "3000", "--users", "100").returncode == 0
+    assert bench("bench.gen", "make", str(tmp_path), "--listens", "3000", "--users", "100").returncode == 0
     count = len((tmp_path / f"{LOADED}.kv").read_bytes().splitlines())
-    load = ("load", str(tmp_path), LOADED)
+    load = ("bench.load", str(tmp_path), LOADED)
 
-    first = generate(*load, KAFKA=servers)
-    second = generate(*load, KAFKA=servers)
+    first = bench(*load, KAFKA=servers)
+    second = bench(*load, KAFKA=servers)
     after_second = sum(end_offsets(servers, LOADED).values())
-    fresh = generate(*load, "--fresh", KAFKA=servers)
+    fresh = bench(*load, "--fresh", KAFKA=servers)
 
     assert first.returncode == 0, first.stderr
+    assert f"{LOADED}: {count:,} records" in first.stdout
     assert second.returncode == 1
     assert f"topics that exist already at {servers}: {LOADED}\n" in second.stderr
     assert "--fresh" in second.stderr
