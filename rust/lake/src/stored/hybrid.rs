@@ -184,6 +184,7 @@ fn pack(values: &[u32], width: u32, out: &mut Vec<u8>) {
         last[..rest.len()].copy_from_slice(rest);
         let last = (!rest.is_empty()).then_some(&last);
         for group in whole.iter().chain(last) {
+            // Eight values of up to 16 bits are one number.
             if WIDTH <= 16 {
                 let bits = group.iter().rev().fold(0, |bits, value| bits << WIDTH | u128::from(*value));
                 out.extend_from_slice(&bits.to_le_bytes()[..WIDTH.min(16)]);
