@@ -174,7 +174,7 @@ fn packed_order<K: Ord + Copy>(keys: Vec<K>) -> Option<UInt32Array> {
     let mut order: Vec<(K, u32)> = keys.into_iter().zip(0_u32..).collect();
     // Rows that come from files in order are a few sorted runs, which the stable sort finds and merges.
     if num_runs <= order.len() / LONG_RUN {
-        order.sort()
+        order.sort_by_key(|(key, _)| *key)
     } else {
         order.sort_unstable()
     }

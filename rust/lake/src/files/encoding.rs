@@ -11,7 +11,9 @@ use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::schema::types::ColumnPath;
 
-/// Columns whose values hardly ever repeat, beside all timestamps.
+/// The timestamp that repeats: the records of a batch have the same.
+const REPEATED_TIME: &str = "_processing_time";
+/// Columns whose values hardly ever repeat, beside all other timestamps.
 const NEARLY_UNIQUE: &[&str] =
     &["event_id", "_legacy_event_id", "session_key", "ts", "_kafka_offset", "offset"];
 
@@ -50,7 +52,7 @@ pub(crate) fn pays_dictionary(name: &str, kind: &Type) -> bool {
                 | PrimitiveType::Binary
         )
     );
-    repeats && !NEARLY_UNIQUE.contains(&name)
+    name == REPEATED_TIME || repeats && !NEARLY_UNIQUE.contains(&name)
 }
 
 #[cfg(test)]
@@ -70,6 +72,7 @@ mod tests {
                 field(2, "song", PrimitiveType::String),
                 field(3, "event_ts", PrimitiveType::Timestamptz),
                 field(4, "duration", PrimitiveType::Double),
+                field(5, "_processing_time", PrimitiveType::Timestamptz),
             ])
             .build()
             .unwrap();
@@ -77,7 +80,9 @@ mod tests {
         let properties = writer_properties(&schema);
 
         let dictionary = |name: &str| properties.dictionary_enabled(&ColumnPath::from(name));
-        assert_eq!(["event_id", "song", "event_ts", "duration"].map(dictionary), [false, true, false, true]);
+        let repeated = ["song", "duration", "_processing_time"];
+        assert_eq!(repeated.map(dictionary), [true; 3]);
+        assert_eq!(["event_id", "event_ts"].map(dictionary), [false; 2]);
         assert_eq!(
             properties.compression(&ColumnPath::from("song")),
             Compression::ZSTD(ZstdLevel::try_new(1).unwrap())

@@ -4,6 +4,7 @@ use std::hash::{BuildHasher as _, Hasher as _};
 
 use foldhash::fast::FixedState;
 use hashbrown::HashTable;
+use hashbrown::hash_table::Entry;
 
 use super::Kind;
 
@@ -70,10 +71,7 @@ impl Dictionary {
         let mut eight = [0; 8];
         eight[..WIDTH].copy_from_slice(wanted);
         let hash = mixed(u64::from_le_bytes(eight));
-        match self.numbers.find(hash, |entry| entry.0 == hash) {
-            Some((_, number)) => *number,
-            None => self.add(hash, wanted),
-        }
+        self.found_or_added(hash, wanted, |_, _, _| true)
     }
 
     /// As [`Dictionary::number_of`], of a kind whose values have no width.
@@ -81,22 +79,31 @@ impl Dictionary {
     pub(super) fn number_of_text(&mut self, wanted: &[u8]) -> u32 {
         let mut hasher = HASHER.build_hasher();
         hasher.write(wanted);
-        let hash = hasher.finish();
-        let Self { bytes, ends, numbers, .. } = self;
-        let is_it = |entry: &(u64, u32)| entry.0 == hash && value(bytes, ends, entry.1 as usize) == wanted;
-        match numbers.find(hash, is_it) {
-            Some((_, number)) => *number,
-            None => self.add(hash, wanted),
-        }
+        let is_it = |bytes: &[u8], ends: &[usize], number| value(bytes, ends, number) == wanted;
+        self.found_or_added(hasher.finish(), wanted, is_it)
     }
 
-    fn add(&mut self, hash: u64, value: &[u8]) -> u32 {
-        // Rows have 32-bit numbers, see `StoredRows::MAX_ROWS`, and there are not more values than rows.
-        let number = self.ends.len() as u32;
-        self.bytes.extend_from_slice(value);
-        self.ends.push(self.bytes.len());
-        self.numbers.insert_unique(hash, (hash, number), |entry| entry.0);
-        number
+    /// `is_it` decides between values of one hash, by all bytes, where they end, and the number of one.
+    #[inline]
+    fn found_or_added(
+        &mut self,
+        hash: u64,
+        wanted: &[u8],
+        is_it: impl Fn(&[u8], &[usize], usize) -> bool,
+    ) -> u32 {
+        let Self { bytes, ends, numbers, .. } = self;
+        let is_it = |entry: &(u64, u32)| entry.0 == hash && is_it(bytes, ends, entry.1 as usize);
+        match numbers.entry(hash, is_it, |entry| entry.0) {
+            Entry::Occupied(found) => found.get().1,
+            Entry::Vacant(place) => {
+                // Rows have 32-bit numbers, see `StoredRows::MAX_ROWS`, and there are not more values than rows.
+                let number = ends.len() as u32;
+                bytes.extend_from_slice(wanted);
+                ends.push(bytes.len());
+                place.insert((hash, number));
+                number
+            }
+        }
     }
 
     /// Returns the value of a number that [`Dictionary::number_of`] gave.

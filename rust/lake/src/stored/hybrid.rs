@@ -8,6 +8,8 @@ use parquet::errors::ParquetError;
 
 /// The widest value in bits.
 pub(super) const MAX_WIDTH: u32 = 32;
+/// Bytes of a run of one value at most.
+pub(super) const MAX_RUN_BYTES: usize = 14;
 /// Values of one group of packed bits.
 const GROUP: usize = 8;
 /// Values that are unpacked at once.
@@ -62,11 +64,10 @@ pub(super) fn decode(
         }
         if header & 1 == 0 {
             let num_bytes = width.div_ceil(8) as usize;
-            let stored = bytes.split_off(..num_bytes).ok_or_else(|| damaged("the last run is cut off"))?;
-            let mut value = [0; 4];
-            value[..num_bytes].copy_from_slice(stored);
+            let value = first(bytes, num_bytes).ok_or_else(|| damaged("the last run is cut off"))?;
+            bytes = &bytes[num_bytes..];
             let taken = length.min(left);
-            take(Run::Repeated(u32::from_le_bytes(value), taken))?;
+            take(Run::Repeated(value, taken))?;
             left -= taken;
         } else {
             let taken = length.saturating_mul(GROUP).min(left);
@@ -81,6 +82,16 @@ pub(super) fn decode(
         }
     }
     Ok(())
+}
+
+/// The first bytes as a number.
+fn first(bytes: &[u8], num_bytes: usize) -> Option<u32> {
+    let mut value = [0; 4];
+    match bytes.first_chunk() {
+        Some(four) => value = *four,
+        None => value[..num_bytes].copy_from_slice(bytes.get(..num_bytes)?),
+    }
+    Some((u64::from(u32::from_le_bytes(value)) & ((1 << (8 * num_bytes)) - 1)) as u32)
 }
 
 fn varint(bytes: &mut &[u8]) -> Result<u64, ParquetError> {
@@ -142,30 +153,64 @@ pub(super) fn width_of(largest: u32) -> u32 {
     u32::BITS - largest.leading_zeros()
 }
 
-/// Appends the values, each below `2^width`. A run begins with a group of eight that are all one value.
+/// Appends the values, each below `2^width`, in about as few bytes as there may be.
+///
+/// A run of one value may have any length, and packed values come in groups of eight: so it is decided group by group. Where
+/// rows are in the order of a column, runs of a few rows take a third of what they take as bits.
 pub(super) fn encode(values: &[u32], width: u32, out: &mut Vec<u8>) {
-    let mut packed_from = 0;
-    let mut at = 0;
+    let run_bytes = run_bytes(width);
+    let (mut packed_from, mut at) = (0, 0);
     while let Some(group) = values[at..].first_chunk::<GROUP>() {
-        if *group != [group[0]; GROUP] {
+        let changes = changes(group);
+        let num_runs = 1 + changes.count_ones() as usize;
+        let length = match changes {
+            0 => GROUP + run_length(group[0], &values[at + GROUP..]),
+            _ => 1 + changes.trailing_zeros() as usize,
+        };
+        // A run in fewer bytes than its bits; or a few in fewer than the group, which needs a header if it stands alone.
+        let is_long = length * width as usize >= GROUP * run_bytes;
+        let are_few = num_runs > 1 && num_runs * run_bytes < width as usize + 2;
+        if is_long || are_few || width == 0 {
+            pack(&values[packed_from..at], width, out);
+            put_repeated(group[0], length, width, out);
+            at += length;
+            packed_from = at;
+        } else {
             at += GROUP;
-            continue;
         }
-        pack(&values[packed_from..at], width, out);
-        let rest = &values[at + GROUP..];
-        let groups = rest.as_chunks().0.iter().take_while(|next| *next == group).count() * GROUP;
-        let more = groups + rest[groups..].iter().take_while(|value| **value == group[0]).count();
-        put_repeated(group[0], GROUP + more, width, out);
-        at += GROUP + more;
-        packed_from = at;
     }
     pack(&values[packed_from..], width, out);
 }
 
+/// Bytes of a run of one value, unless it is long.
+pub(super) fn run_bytes(width: u32) -> usize {
+    1 + width.div_ceil(8) as usize
+}
+
+/// A bit for each value that the next one does not equal.
+pub(super) fn changes<const COUNT: usize>(values: &[u32; COUNT]) -> u64 {
+    let pairs = values.iter().zip(&values[1..]);
+    (0..).zip(pairs).fold(0, |bits, (place, (value, next))| bits | u64::from(value != next) << place)
+}
+
+/// How often the value stands at the beginning.
+fn run_length(value: u32, values: &[u32]) -> usize {
+    let groups = values.as_chunks().0.iter().take_while(|group| **group == [value; GROUP]).count() * GROUP;
+    groups + values[groups..].iter().take_while(|other| **other == value).count()
+}
+
 /// Appends one value, so many times.
 pub(super) fn put_repeated(value: u32, count: usize, width: u32, out: &mut Vec<u8>) {
-    put_varint((count as u64) << 1, out);
-    out.extend_from_slice(&value.to_le_bytes()[..width.div_ceil(8) as usize]);
+    let num_bytes = width.div_ceil(8) as usize;
+    if count < 0x40 {
+        // Header and value at once.
+        let begin = out.len();
+        out.extend_from_slice(&(u64::from(value) << 8 | (count as u64) << 1).to_le_bytes());
+        out.truncate(begin + 1 + num_bytes);
+    } else {
+        put_varint((count as u64) << 1, out);
+        out.extend_from_slice(&value.to_le_bytes()[..num_bytes]);
+    }
 }
 
 fn put_varint(mut value: u64, out: &mut Vec<u8>) {
@@ -184,9 +229,12 @@ fn pack(values: &[u32], width: u32, out: &mut Vec<u8>) {
         last[..rest.len()].copy_from_slice(rest);
         let last = (!rest.is_empty()).then_some(&last);
         for group in whole.iter().chain(last) {
-            // Eight values of up to 16 bits are one number.
+            // Eight values of up to 16 bits are one number, whose halves do not wait for each other.
             if WIDTH <= 16 {
-                let bits = group.iter().rev().fold(0, |bits, value| bits << WIDTH | u128::from(*value));
+                let half = |values: &[u32]| {
+                    values.iter().rev().fold(0, |bits, value| bits << WIDTH | u64::from(*value))
+                };
+                let bits = u128::from(half(&group[..4])) | u128::from(half(&group[4..])) << (4 * WIDTH);
                 out.extend_from_slice(&bits.to_le_bytes()[..WIDTH.min(16)]);
                 continue;
             }

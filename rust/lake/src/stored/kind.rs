@@ -131,6 +131,16 @@ impl<'a> Bounds<'a> {
         self.both = Some(both);
     }
 
+    /// Takes in texts or bytes: only those with the least or greatest first bytes are looked at closely.
+    pub(super) fn add_texts(&mut self, texts: impl Iterator<Item = &'a [u8]> + Clone) {
+        let prefixes = texts.clone().map(prefix);
+        let (least, greatest) = prefixes
+            .fold((u64::MAX, 0), |(least, greatest), prefix| (prefix.min(least), prefix.max(greatest)));
+        let may_be_bound =
+            |text: &&[u8]| matches!(prefix(text), prefix if prefix == least || prefix == greatest);
+        texts.filter(may_be_bound).for_each(|text| self.add(text));
+    }
+
     /// What a footer says of the values, and of the nulls beside them. Text is cut as in manifests; bytes have no bounds.
     pub(super) fn statistics(&self, num_nulls: u64) -> Statistics {
         let (least, greatest) = self.both.unzip();

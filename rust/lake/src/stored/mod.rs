@@ -13,17 +13,21 @@
 //! [`StoredLayout::of`] and [`StoredFile::open`] give `None`, and its rows must be read as values.
 
 mod batch;
+mod coded;
 mod column;
 mod dictionary;
 mod digits;
 mod file;
+mod frame;
 mod hybrid;
 mod kind;
+mod numbers;
 mod pages;
 mod plain;
 mod push;
 mod repeats;
 mod sink;
+mod states;
 mod stretches;
 mod unique;
 mod write;

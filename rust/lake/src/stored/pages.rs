@@ -19,6 +19,9 @@ use super::{Field, Kind, plain};
 /// Bytes of a page at most, by Parquet's format.
 const MAX_PAGE: u64 = i32::MAX as u64;
 
+/// Rows that are appended at once.
+const SHORT: usize = 16;
+
 /// In the place of a code that is not in the dictionary.
 const UNKNOWN: u32 = u32::MAX;
 
@@ -279,12 +282,18 @@ fn add_codes(
     count: usize,
 ) -> Result<(), ParquetError> {
     let unknown = || damaged("a value that is not in the dictionary");
-    codes.reserve(count);
+    codes.reserve(count + SHORT);
     hybrid::decode(bytes, width, count, |run| {
         match run {
             Run::Repeated(place, times) => {
                 let code = *known.get(place as usize).ok_or_else(unknown)?;
-                codes.extend(std::iter::repeat_n(code, times));
+                let before = codes.len();
+                // Most runs are short, where rows are in order.
+                match times {
+                    ..=SHORT => codes.extend_from_slice(&[code; SHORT]),
+                    _ => codes.resize(before + times, code),
+                }
+                codes.truncate(before + times);
             }
             Run::Values(places) => {
                 let before = codes.len();

@@ -14,7 +14,7 @@ use zstd::bulk::Compressor;
 use zstd::zstd_safe::CParameter;
 
 use super::repeats::Repeats;
-use super::{Field, digits};
+use super::{Field, digits, numbers};
 
 /// What a page has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,10 +48,13 @@ impl Codecs {
 
     fn compress(&mut self, content: Content, page: &[u8]) -> Result<Bytes, ParquetError> {
         Ok(Bytes::from(match content {
-            Content::Unique { begin, width } => match digits::compress(page, begin, width) {
-                Some(frame) => frame,
-                None => self.unique.compress(page, begin, width)?,
-            },
+            Content::Unique { begin, width } => {
+                let known = match width {
+                    8 => numbers::compress(page, begin),
+                    _ => digits::compress(page, begin, width),
+                };
+                known.map_or_else(|| self.unique.compress(page, begin, width), Ok)?
+            }
             Content::Codes { width } if width > u8::BITS => self.codes.compress(page)?,
             Content::Codes { .. } | Content::Values => self.usual.compress(page)?,
         }))

@@ -8,6 +8,9 @@ use std::ops::Range;
 /// Bytes of a data page at most, but for a single value that is larger; as the parquet crate has it.
 pub(super) const PAGE_BYTES: usize = 1 << 20;
 
+/// Values that may be written beyond the last one: a block.
+pub(super) const ROOM: usize = 64;
+
 /// Blocks from which on `memcpy` is the faster way.
 const LONG: usize = 16;
 
@@ -65,22 +68,20 @@ pub(super) fn pages(
 
 /// Appends rows of `width` bytes each.
 pub(super) fn gather_rows(values: &[u8], rows: &[Range<usize>], width: usize, page: &mut Vec<u8>) {
-    let num_rows: usize = rows.iter().map(ExactSizeIterator::len).sum();
+    let (begin, num_rows) = (page.len(), rows.iter().map(ExactSizeIterator::len).sum::<usize>());
     let bytes = rows.iter().map(|rows| rows.start * width..rows.end * width);
-    gather::<u8, 64>(values, bytes, num_rows * width, page);
+    page.resize(begin + num_rows * width + ROOM, 0);
+    gather::<u8, 64>(values, bytes, &mut page[begin..]);
+    page.truncate(begin + num_rows * width);
 }
 
-/// Appends the stretches, which have so many values together.
-pub(super) fn gather<T: Copy + Default, const BLOCK: usize>(
+/// Copies the stretches to the beginning of `target`, which has [`ROOM`] for more values than they have.
+pub(super) fn gather<T: Copy, const BLOCK: usize>(
     values: &[T],
     stretches: impl Iterator<Item = Range<usize>>,
-    num_values: usize,
-    target: &mut Vec<T>,
+    target: &mut [T],
 ) {
-    let begin = target.len();
-    // A block may be written beyond the last value.
-    target.resize(begin + num_values + BLOCK, T::default());
-    let mut at = begin;
+    let mut at = 0;
     for stretch in stretches {
         let (mut rest, end) = (stretch.start, at + stretch.len());
         while at < end {
@@ -98,7 +99,6 @@ pub(super) fn gather<T: Copy + Default, const BLOCK: usize>(
         }
         at = end;
     }
-    target.truncate(begin + num_values);
 }
 
 #[cfg(test)]
@@ -122,8 +122,7 @@ mod tests {
             let mut expected = before.clone();
             stretches.iter().for_each(|stretch| expected.extend_from_slice(&values[stretch.clone()]));
             let mut found = before.clone();
-            let num_values = expected.len() - before.len();
-            gather::<u8, 8>(&values, stretches.into_iter(), num_values, &mut found);
+            gather_rows(&values, &stretches, 1, &mut found);
             prop_assert_eq!(found, expected);
         }
     }
