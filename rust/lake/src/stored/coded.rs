@@ -15,7 +15,7 @@ use super::dictionary::Dictionary;
 use super::kind::Bounds;
 use super::sink::Content;
 use super::stretches::{PAGE_BYTES, ROOM, gather, page_sizes, pages};
-use super::write::{Chunk, Scratch};
+use super::write::{Chunk, MAX_REPEATED, Scratch};
 use super::{Kind, hybrid, plain};
 
 /// Bytes of a dictionary page at most, as the parquet crate has it.
@@ -186,8 +186,12 @@ impl Chunk<'_> {
         let (kind, scratch) = (self.field.kind, &mut *self.scratch);
         scratch.page.clear();
         values.for_each(|value| plain::put(kind, value, &mut scratch.page));
-        let content = match kind.width() {
-            Some(8) => Content::Unique { begin: 0, width: 8 },
+        let width = match kind.width() {
+            None => plain::one_width(&scratch.page, num_values),
+            width => width.filter(|width| *width == 8),
+        };
+        let content = match width {
+            Some(width) if width <= MAX_REPEATED => Content::Unique { begin: 0, width },
             _ => Content::Values,
         };
         self.sink.dictionary(num_values, content, &scratch.page, &mut scratch.codecs)
@@ -223,7 +227,9 @@ impl Chunk<'_> {
             for run in runs {
                 hybrid::put_repeated(run.number, run.num_rows as usize, width, page);
             }
-            self.end_page(num_rows, Content::Codes { width })?;
+            // Runs of numbers below 256 have bytes that zstd makes something of.
+            let content = if width > u8::BITS { Content::Runs } else { Content::Codes { width } };
+            self.end_page(num_rows, content)?;
         }
         Ok(0)
     }

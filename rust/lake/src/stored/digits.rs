@@ -7,9 +7,11 @@
 //!
 //! Sections of RFC 8878 are given below (<https://www.rfc-editor.org/rfc/rfc8878>).
 
-use super::frame::{Frame, MAX_BLOCK, MIN_MATCH, Mode, put_count, put_literals};
+use super::frame::{Frame, MAX_BLOCK, MIN_MATCH, Mode, START, put_count, put_literals};
 use super::plain::LENGTH;
 
+const ONES: u64 = u64::MAX / 0xff;
+const LOW: u64 = 0x0f * ONES;
 /// Streams that the digits of a block are divided into.
 const STREAMS: usize = 4;
 /// The Huffman code of lower-case digits (4.2.1): how many weights follow, and one for each byte up to `e`, in four bits;
@@ -68,14 +70,7 @@ fn of_width<const WIDTH: usize>(page: &[u8], begin: usize) -> Option<Vec<u8>> {
 
 /// Puts the digits of values as literals in four streams (3.1.1.3.1); returns whether all of them are digits.
 fn put_packed<const WIDTH: usize>(values: &[[u8; WIDTH]], bytes: &mut Vec<u8>) -> bool {
-    let num_digits = (WIDTH - LENGTH) * values.len();
-    let stream_bytes = num_digits / STREAMS / 2 + 1;
-    // Compressed, both sizes in 18 bits each.
-    let num_bytes = CODE.len() + 2 * (STREAMS - 1) + STREAMS * stream_bytes;
-    let header = 0b1110 | (num_digits as u64) << 4 | (num_bytes as u64) << 22;
-    bytes.extend_from_slice(&header.to_le_bytes()[..5]);
-    bytes.extend_from_slice(&CODE);
-    (1..STREAMS).for_each(|_| bytes.extend_from_slice(&(stream_bytes as u16).to_le_bytes()));
+    let stream_bytes = put_header::<WIDTH>(values.len(), bytes);
     let mut are_digits = true;
     for values in values.chunks_exact(values.len() / STREAMS) {
         let begin = bytes.len();
@@ -90,10 +85,21 @@ fn put_packed<const WIDTH: usize>(values: &[[u8; WIDTH]], bytes: &mut Vec<u8>) -
     are_digits
 }
 
+/// Puts what comes before the streams of so many values; returns the bytes of each stream.
+fn put_header<const WIDTH: usize>(count: usize, bytes: &mut Vec<u8>) -> usize {
+    let num_digits = (WIDTH - LENGTH) * count;
+    let stream_bytes = num_digits / STREAMS / 2 + 1;
+    // Compressed, both sizes in 18 bits each.
+    let num_bytes = CODE.len() + 2 * (STREAMS - 1) + STREAMS * stream_bytes;
+    let header = 0b1110 | (num_digits as u64) << 4 | (num_bytes as u64) << 22;
+    bytes.extend_from_slice(&header.to_le_bytes()[..5]);
+    bytes.extend_from_slice(&CODE);
+    (1..STREAMS).for_each(|_| bytes.extend_from_slice(&(stream_bytes as u16).to_le_bytes()));
+    stream_bytes
+}
+
 /// Packs two digits into each byte; returns whether they are digits.
 fn pack(digits: &[u8], packed: &mut [u8]) -> bool {
-    const ONES: u64 = u64::MAX / 0xff;
-    const LOW: u64 = 0x0f * ONES;
     let mut others = 0;
     for (eight, packed) in digits.as_chunks().0.iter().zip(packed.as_chunks_mut().0) {
         let given = u64::from_be_bytes(*eight);
@@ -129,6 +135,86 @@ fn put_sequences(count: usize, width: usize, offset: Option<usize>, bytes: &mut 
     }
 }
 
+/// Appends what a frame of [`compress`] stands for; `None` if it is another, and something may have been appended.
+///
+/// What is known when a frame is made is known when it is read: 6 ns an id instead of zstd's 32.
+pub(super) fn decompress(frame: &[u8], page: &mut Vec<u8>) -> Option<()> {
+    let mut rest = frame.strip_prefix(&START)?;
+    let size = u32::from_le_bytes(*rest.split_off(..4)?.first_chunk()?) as usize;
+    // A digit takes half a byte. A wrong size must not take all memory.
+    if size > 3 * frame.len() {
+        return None;
+    }
+    page.reserve(size);
+    let (begin, mut is_last) = (page.len(), false);
+    let mut expected = Vec::new();
+    while !is_last {
+        let header = rest.split_off(..3)?;
+        let header = u32::from_le_bytes([header[0], header[1], header[2], 0]);
+        is_last = header & 1 == 1;
+        let block = rest.split_off(..(header >> 3) as usize)?;
+        match header >> 1 & 0b11 {
+            0 => page.extend_from_slice(block),
+            2 => take_block::<36>(block, page, &mut expected)
+                .or_else(|| take_block::<68>(block, page, &mut expected))?,
+            _ => return None,
+        }
+    }
+    (rest.is_empty() && page.len() - begin == size).then_some(())
+}
+
+/// Appends the values of a block: digits, and the length of the next one.
+fn take_block<const WIDTH: usize>(block: &[u8], page: &mut Vec<u8>, expected: &mut Vec<u8>) -> Option<()> {
+    let length: [u8; LENGTH] = *page.last_chunk()?;
+    expected.clear();
+    let num_digits = WIDTH - LENGTH;
+    if block.first()? & 0b1111 == 0b1100 {
+        let digits = block.get(3..3 + num_digits)?;
+        put_literals(digits, expected);
+        put_sequences(1, WIDTH, Some(WIDTH), expected);
+        page.extend_from_slice(digits);
+        page.extend_from_slice(&length);
+        return (block == expected).then_some(());
+    }
+    // All but the digits is as it would be written.
+    let count = u32::from_le_bytes(*block.first_chunk()?) as usize >> 4 & 0x3ffff;
+    let count = count / num_digits;
+    let stream_bytes = put_header::<WIDTH>(count, expected);
+    let (header, rest) = block.split_at_checked(expected.len())?;
+    let (streams, sequences) = rest.split_at_checked(STREAMS * stream_bytes)?;
+    if count == 0 || count % STREAMS > 0 || header != expected {
+        return None;
+    }
+    expected.clear();
+    put_sequences(count, WIDTH, None, expected);
+    if sequences != expected {
+        return None;
+    }
+    for stream in streams.chunks_exact(stream_bytes) {
+        let (end, digits) = stream.split_last()?;
+        if *end != 1 {
+            return None;
+        }
+        for packed in digits.rchunks_exact(num_digits / 2) {
+            let mut value = [0; WIDTH];
+            for (eight, four) in value.as_chunks_mut().0.iter_mut().zip(packed.as_chunks().0.iter().rev()) {
+                *eight = unpacked(u32::from_le_bytes(*four));
+            }
+            value[num_digits..].copy_from_slice(&length);
+            page.extend_from_slice(&value);
+        }
+    }
+    Some(())
+}
+
+/// The digits of a number.
+fn unpacked(number: u32) -> [u8; 8] {
+    let fours = (u64::from(number) | u64::from(number) << 16) & 0x0000_ffff_0000_ffff;
+    let pairs = (fours | fours << 8) & 0x00ff_00ff_00ff_00ff;
+    let values = (pairs | pairs << 4) & LOW;
+    (values + u64::from(b'0') * ONES + 39 * (((values + 6 * ONES) >> 4) & ONES)).to_be_bytes()
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -147,7 +233,32 @@ mod tests {
         one.repeat(count / one.len())
     }
 
+    fn decompressed(frame: &[u8]) -> Option<Vec<u8>> {
+        let mut page = Vec::new();
+        decompress(frame, &mut page).map(|()| page)
+    }
+
     proptest! {
+        #[test]
+        fn a_frame_that_is_read_is_read_as_zstd_reads_it(
+            places in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..4),
+            near_the_start in any::<bool>(),
+            cut in prop::option::of(any::<prop::sample::Index>()),
+        ) {
+            let page = page(&[2, 0, 0, 0, 9, 1], (0..600).map(|number| digits(number, 32)));
+            let mut frame = compress(&page, 6, 36).unwrap();
+            for (place, byte) in places {
+                let place = place.index(if near_the_start { 150 } else { frame.len() });
+                frame[place] = byte;
+            }
+            if let Some(cut) = cut {
+                frame.truncate(cut.index(frame.len()));
+            }
+            if let Some(found) = decompressed(&frame) {
+                prop_assert!(zstd::decode_all(frame.as_slice()).unwrap() == found);
+            }
+        }
+
         #[test]
         fn what_is_compressed_comes_back(
             before in prop::collection::vec(any::<u8>(), 0..20),
@@ -158,6 +269,7 @@ mod tests {
             let page = page(&before, numbers.into_iter().map(|number| digits(number, count)));
             let frame = compress(&page, before.len(), count + LENGTH).unwrap();
             prop_assert!(zstd::decode_all(frame.as_slice()).unwrap() == page);
+            prop_assert!(decompressed(&frame).unwrap() == page);
             prop_assert!(frame.len() < num_ids * (count / 2 + 1) + 400);
         }
     }
@@ -169,10 +281,22 @@ mod tests {
             let page = page(&[], (0..num_ids as u64).map(|number| digits(number, 32)));
             let frame = compress(&page, 0, 36).unwrap();
             assert!(zstd::decode_all(frame.as_slice()).unwrap() == page, "{num_ids} ids");
+            assert!(decompressed(&frame).unwrap() == page, "{num_ids} ids");
         }
         let levels = vec![0xa5; 2 * MAX_BLOCK + 1];
         let page = page(&levels, (0..2).map(|number| digits(number, 32)));
         assert!(zstd::decode_all(compress(&page, levels.len(), 36).unwrap().as_slice()).unwrap() == page);
+    }
+
+    #[test]
+    fn frames_of_another_kind_are_left_to_zstd() {
+        let page = page(&[], (0..1000).map(|number| digits(number, 32)));
+        let other = zstd::encode_all(page.as_slice(), 1).unwrap();
+        assert_eq!(decompressed(&other), None);
+        assert_eq!(decompressed(&[]), None);
+        let mut large = compress(&page, 0, 36).unwrap();
+        large[5..9].copy_from_slice(&u32::MAX.to_le_bytes());
+        assert_eq!(decompressed(&large), None);
     }
 
     #[test]

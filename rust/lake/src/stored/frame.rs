@@ -9,6 +9,9 @@ pub(super) const MAX_BLOCK: usize = 128 << 10;
 /// Bytes that a match has at least; its code is how many more it has (3.1.1.3.2.1.1).
 pub(super) const MIN_MATCH: usize = 3;
 
+/// What a frame begins with: a single segment, whose size follows in four bytes (3.1.1.1).
+pub(super) const START: [u8; 5] = [0x28, 0xb5, 0x2f, 0xfd, 0xa0];
+
 /// How the codes of a block's sequences are given (3.1.1.3.2.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Mode {
@@ -30,8 +33,7 @@ impl Frame {
     pub(super) fn new(page: &[u8]) -> Option<Self> {
         let size = u32::try_from(page.len()).ok().filter(|_| page.len() >= MIN_PAGE)?;
         let mut bytes = Vec::with_capacity(page.len() / 2 + MAX_BLOCK);
-        // A single segment, whose size has four bytes (3.1.1.1).
-        bytes.extend_from_slice(&[0x28, 0xb5, 0x2f, 0xfd, 0xa0]);
+        bytes.extend_from_slice(&START);
         bytes.extend_from_slice(&size.to_le_bytes());
         Some(Self { bytes, last: 0 })
     }

@@ -14,7 +14,7 @@ use zstd::zstd_safe::get_frame_content_size;
 
 use super::column::{Column, Values};
 use super::hybrid::{self, Run};
-use super::{Field, Kind, plain};
+use super::{Field, Kind, digits, plain};
 
 /// Bytes of a page at most, by Parquet's format.
 const MAX_PAGE: u64 = i32::MAX as u64;
@@ -61,6 +61,10 @@ impl Unpacker {
         // A page without values may have no bytes at all.
         if !is_packed || bytes.is_empty() {
             return Ok(bytes);
+        }
+        self.page.clear();
+        if digits::decompress(bytes, &mut self.page).is_some() {
+            return Ok(&self.page);
         }
         self.page.clear();
         match get_frame_content_size(bytes) {

@@ -13,6 +13,7 @@ use parquet::file::writer::{SerializedPageWriter, TrackedWrite};
 use zstd::bulk::Compressor;
 use zstd::zstd_safe::CParameter;
 
+use super::frame::Frame;
 use super::repeats::Repeats;
 use super::{Field, digits, numbers};
 
@@ -25,6 +26,8 @@ pub(super) enum Content {
     Unique { begin: usize, width: usize },
     /// Numbers of so many bits in the chunk's dictionary.
     Codes { width: u32 },
+    /// The same as runs, in which hardly a byte repeats.
+    Runs,
 }
 
 /// zstd at the level of the other data files, told what it need not look for.
@@ -55,6 +58,13 @@ impl Codecs {
                 };
                 known.map_or_else(|| self.unique.compress(page, begin, width), Ok)?
             }
+            Content::Runs => match Frame::new(page) {
+                Some(mut frame) => {
+                    frame.raw(page);
+                    frame.finish()
+                }
+                None => self.usual.compress(page)?,
+            },
             Content::Codes { width } if width > u8::BITS => self.codes.compress(page)?,
             Content::Codes { .. } | Content::Values => self.usual.compress(page)?,
         }))
@@ -107,7 +117,7 @@ impl<'a> Sink<'a> {
             buf: codecs.compress(content, page)?,
             num_values: num_rows as u32,
             encoding: match content {
-                Content::Codes { .. } => Encoding::RLE_DICTIONARY,
+                Content::Codes { .. } | Content::Runs => Encoding::RLE_DICTIONARY,
                 Content::Values | Content::Unique { .. } => Encoding::PLAIN,
             },
             def_level_encoding: Encoding::RLE,

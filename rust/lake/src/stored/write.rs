@@ -21,7 +21,7 @@ use super::stretches::{PAGE_BYTES, gather_rows, page_sizes, pages, stretches};
 use super::{Field, Kind, StoredRows, hybrid};
 
 /// Bytes of a text, with its length, that may repeat a part of the text before: zstd looks not much farther back.
-const MAX_REPEATED: usize = 1 << 10;
+pub(super) const MAX_REPEATED: usize = 1 << 10;
 
 /// Writes all columns of some rows, in this order, and returns how many NaNs each field id has.
 ///
