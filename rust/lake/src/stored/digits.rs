@@ -7,7 +7,7 @@
 //!
 //! Sections of RFC 8878 are given below (<https://www.rfc-editor.org/rfc/rfc8878>).
 
-use super::frame::{Frame, MAX_BLOCK, MIN_MATCH, Mode, START, put_count, put_literals};
+use super::frame::{Frame, MAX_BLOCK, MIN_MATCH, Mode, put_count, put_literals, split_literals};
 use super::plain::LENGTH;
 
 const ONES: u64 = u64::MAX / 0xff;
@@ -135,67 +135,43 @@ fn put_sequences(count: usize, width: usize, offset: Option<usize>, bytes: &mut 
     }
 }
 
-/// Appends what a frame of [`compress`] stands for; `None` if it is another, and something may have been appended.
+/// Appends what a block of [`compress`] stands for, for [`frame::read`](super::frame::read); `None` if it is another.
 ///
 /// What is known when a frame is made is known when it is read: 6 ns an id instead of zstd's 32.
-pub(super) fn decompress(frame: &[u8], page: &mut Vec<u8>) -> Option<()> {
-    let mut rest = frame.strip_prefix(&START)?;
-    let size = u32::from_le_bytes(*rest.split_off(..4)?.first_chunk()?) as usize;
-    // A digit takes half a byte. A wrong size must not take all memory.
-    if size > 3 * frame.len() {
-        return None;
-    }
-    page.reserve(size);
-    let (begin, mut is_last) = (page.len(), false);
-    let mut expected = Vec::new();
-    while !is_last {
-        let header = rest.split_off(..3)?;
-        let header = u32::from_le_bytes([header[0], header[1], header[2], 0]);
-        is_last = header & 1 == 1;
-        let block = rest.split_off(..(header >> 3) as usize)?;
-        match header >> 1 & 0b11 {
-            0 => page.extend_from_slice(block),
-            2 => take_block::<36>(block, page, &mut expected)
-                .or_else(|| take_block::<68>(block, page, &mut expected))?,
-            _ => return None,
-        }
-    }
-    (rest.is_empty() && page.len() - begin == size).then_some(())
+pub(super) fn take(block: &[u8], offset: &mut usize, page: &mut Vec<u8>) -> Option<()> {
+    take_of_width::<36>(block, offset, page).or_else(|| take_of_width::<68>(block, offset, page))
 }
 
-/// Appends the values of a block: digits, and the length of the next one.
-fn take_block<const WIDTH: usize>(block: &[u8], page: &mut Vec<u8>, expected: &mut Vec<u8>) -> Option<()> {
+/// All but the digits is as it would be written.
+fn take_of_width<const WIDTH: usize>(block: &[u8], offset: &mut usize, page: &mut Vec<u8>) -> Option<()> {
     let length: [u8; LENGTH] = *page.last_chunk()?;
-    expected.clear();
+    let mut expected = Vec::new();
     let num_digits = WIDTH - LENGTH;
-    if block.first()? & 0b1111 == 0b1100 {
-        let digits = block.get(3..3 + num_digits)?;
-        put_literals(digits, expected);
-        put_sequences(1, WIDTH, Some(WIDTH), expected);
+    if let Some((digits, sequences)) = split_literals(block) {
+        put_sequences(1, WIDTH, Some(WIDTH), &mut expected);
+        if digits.len() != num_digits || sequences != expected {
+            return None;
+        }
         page.extend_from_slice(digits);
         page.extend_from_slice(&length);
-        return (block == expected).then_some(());
+        *offset = WIDTH;
+        return Some(());
     }
-    // All but the digits is as it would be written.
-    let count = u32::from_le_bytes(*block.first_chunk()?) as usize >> 4 & 0x3ffff;
-    let count = count / num_digits;
-    let stream_bytes = put_header::<WIDTH>(count, expected);
+    let count = (u32::from_le_bytes(*block.first_chunk()?) >> 4 & 0x3ffff) as usize / num_digits;
+    let stream_bytes = put_header::<WIDTH>(count, &mut expected);
     let (header, rest) = block.split_at_checked(expected.len())?;
     let (streams, sequences) = rest.split_at_checked(STREAMS * stream_bytes)?;
-    if count == 0 || count % STREAMS > 0 || header != expected {
+    if *offset != WIDTH || count == 0 || !count.is_multiple_of(STREAMS) || header != expected {
         return None;
     }
     expected.clear();
-    put_sequences(count, WIDTH, None, expected);
-    if sequences != expected {
+    put_sequences(count, WIDTH, None, &mut expected);
+    let mut ends = streams.chunks_exact(stream_bytes).map(|stream| stream[stream_bytes - 1]);
+    if sequences != expected || ends.any(|end| end != 1) {
         return None;
     }
     for stream in streams.chunks_exact(stream_bytes) {
-        let (end, digits) = stream.split_last()?;
-        if *end != 1 {
-            return None;
-        }
-        for packed in digits.rchunks_exact(num_digits / 2) {
+        for packed in stream[..stream_bytes - 1].rchunks_exact(num_digits / 2) {
             let mut value = [0; WIDTH];
             for (eight, four) in value.as_chunks_mut().0.iter_mut().zip(packed.as_chunks().0.iter().rev()) {
                 *eight = unpacked(u32::from_le_bytes(*four));
@@ -235,7 +211,7 @@ mod tests {
 
     fn decompressed(frame: &[u8]) -> Option<Vec<u8>> {
         let mut page = Vec::new();
-        decompress(frame, &mut page).map(|()| page)
+        super::super::frame::read(frame, &mut page, take).map(|()| page)
     }
 
     proptest! {

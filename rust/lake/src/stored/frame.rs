@@ -1,4 +1,4 @@
-//! zstd frames put together without a search, where all that a search would find is known.
+//! zstd frames put together without a search, where all that a search would find is known; and read the same way.
 //!
 //! The frames are ordinary ones (RFC 8878, <https://www.rfc-editor.org/rfc/rfc8878>, whose sections are given below).
 
@@ -77,5 +77,60 @@ pub(super) fn put_count(count: usize, literals: Mode, offsets: Mode, matches: Mo
         ..0x80 => bytes.push(count as u8),
         _ => bytes.extend_from_slice(&[0x80 | (count >> 8) as u8, count as u8]),
     }
-    bytes.push((literals as u8) << 6 | (offsets as u8) << 4 | (matches as u8) << 2);
+    bytes.push(modes(literals, offsets, matches));
+}
+
+/// How codes are given, in a byte.
+pub(super) fn modes(literals: Mode, offsets: Mode, matches: Mode) -> u8 {
+    (literals as u8) << 6 | (offsets as u8) << 4 | (matches as u8) << 2
+}
+
+/// Appends what a frame of blocks that were put together stands for; `None` if it has others, and something may have been
+/// appended. `take` appends that of a block, and has it and how far back the last match was, 0 at first.
+pub(super) fn read(
+    frame: &[u8],
+    page: &mut Vec<u8>,
+    mut take: impl FnMut(&[u8], &mut usize, &mut Vec<u8>) -> Option<()>,
+) -> Option<()> {
+    let mut rest = frame.strip_prefix(&START)?;
+    let size = u32::from_le_bytes(*rest.split_off(..4)?.first_chunk()?) as usize;
+    // No number takes less than a byte, and no digit less than half a one. A wrong size must not take all memory.
+    if size > 8 * frame.len() {
+        return None;
+    }
+    page.reserve(size);
+    let (begin, mut is_last, mut offset) = (page.len(), false, 0);
+    while !is_last {
+        let header = rest.split_off(..3)?;
+        let header = u32::from_le_bytes([header[0], header[1], header[2], 0]);
+        is_last = header & 1 == 1;
+        let block = rest.split_off(..(header >> 3) as usize)?;
+        match header >> 1 & 0b11 {
+            0 => page.extend_from_slice(block),
+            2 => take(block, &mut offset, page)?,
+            _ => return None,
+        }
+    }
+    (rest.is_empty() && page.len() - begin == size).then_some(())
+}
+
+/// Splits literals that are not packed from what comes after them; `None` if they are packed.
+pub(super) fn split_literals(block: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (header, rest) = block.split_first_chunk::<3>()?;
+    let header = u32::from_le_bytes([header[0], header[1], header[2], 0]);
+    if header & 0b1111 != 0b1100 {
+        return None;
+    }
+    rest.split_at_checked((header >> 4) as usize)
+}
+
+/// Splits how many sequences there are, and how their codes are given, from what comes after.
+pub(super) fn split_count(sequences: &[u8]) -> Option<(usize, u8, &[u8])> {
+    match *sequences {
+        [count @ ..0x80, modes, ref rest @ ..] => Some((usize::from(count), modes, rest)),
+        [high @ 0x80..=0xfe, low, modes, ref rest @ ..] => {
+            Some((usize::from(high - 0x80) << 8 | usize::from(low), modes, rest))
+        }
+        _ => None,
+    }
 }

@@ -14,7 +14,7 @@ use zstd::zstd_safe::get_frame_content_size;
 
 use super::column::{Column, Values};
 use super::hybrid::{self, Run};
-use super::{Field, Kind, digits, plain};
+use super::{Field, Kind, digits, frame, numbers, plain};
 
 /// Bytes of a page at most, by Parquet's format.
 const MAX_PAGE: u64 = i32::MAX as u64;
@@ -63,7 +63,10 @@ impl Unpacker {
             return Ok(bytes);
         }
         self.page.clear();
-        if digits::decompress(bytes, &mut self.page).is_some() {
+        let take = |block: &[u8], offset: &mut usize, page: &mut Vec<u8>| {
+            numbers::take(block, offset, page).or_else(|| digits::take(block, offset, page))
+        };
+        if frame::read(bytes, &mut self.page, take).is_some() {
             return Ok(&self.page);
         }
         self.page.clear();

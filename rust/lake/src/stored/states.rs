@@ -41,25 +41,14 @@ pub(super) struct Step {
 pub(super) struct Steps([[Step; NUM_STATES]; NUM_SYMBOLS]);
 
 impl Steps {
-    /// The steps between the states of symbols, which lie in an order that readers know (4.1.1).
+    /// The steps between the states of symbols.
     pub(super) fn new(parts: &Parts) -> Self {
-        let mut symbols = [0; NUM_STATES];
-        let mut place = 0;
-        for (symbol, part) in parts.iter().enumerate() {
-            for _ in 0..*part {
-                symbols[place] = symbol;
-                place = (place + NUM_STATES / 2 + NUM_STATES / 8 + 3) % NUM_STATES;
-            }
-        }
         let mut steps = [[Step::default(); NUM_STATES]; NUM_SYMBOLS];
-        let mut numbers = *parts;
-        for (state, symbol) in (0..).zip(symbols) {
-            let number = u32::from(numbers[symbol]);
-            numbers[symbol] += 1;
-            let num_bits = STATE_BITS - number.ilog2();
-            let first = (number << num_bits) as usize - NUM_STATES;
-            for bits in 0..1_u8 << num_bits {
-                steps[symbol][first + usize::from(bits)] = Step { state, bits, num_bits: num_bits as u8 };
+        for (number, state) in (0..).zip(states(parts)) {
+            for bits in 0..1_u8 << state.num_bits {
+                let from = usize::from(state.first + bits);
+                steps[usize::from(state.symbol)][from] =
+                    Step { state: number, bits, num_bits: state.num_bits };
             }
         }
         Self(steps)
@@ -104,6 +93,70 @@ pub(super) fn put_parts(parts: &Parts, bytes: &mut Vec<u8>) {
     bytes.extend_from_slice(&bits.to_le_bytes()[..num_bits.div_ceil(8) as usize]);
 }
 
+/// Splits what [`put_parts`] wrote from what comes after; `None` if it was another.
+pub(super) fn split_parts(bytes: &[u8]) -> Option<(Parts, &[u8])> {
+    let mut first = [0; size_of::<u128>()];
+    let known = bytes.len().min(first.len());
+    first[..known].copy_from_slice(&bytes[..known]);
+    let bits = u128::from_le_bytes(first);
+    let mut num_bits = 4;
+    if bits as u32 & 0b1111 != STATE_BITS - 5 {
+        return None;
+    }
+    let next = |num_bits: u32, count: u32| (bits >> num_bits) as u32 & ((1 << count) - 1);
+    let mut parts = Parts::default();
+    let (mut left, mut symbol) = (NUM_STATES as u32 + 1, 0);
+    while left > 1 {
+        let width = left.ilog2() + 1;
+        let unused = (1 << width) - 1 - left;
+        let mut value = next(num_bits, width - 1);
+        num_bits += width - 1;
+        if value >= unused {
+            value = next(num_bits - (width - 1), width);
+            num_bits += 1;
+            value = if value < 1 << (width - 1) { value } else { value - unused };
+        }
+        let part = value.checked_sub(1).filter(|part| *part < left)?;
+        *parts.get_mut(symbol)? = part as u16;
+        (left, symbol) = (left - part, symbol + 1);
+        let mut is_more = part == 0;
+        while is_more {
+            let zeros = next(num_bits, 2);
+            (num_bits, symbol) = (num_bits + 2, symbol + zeros as usize);
+            is_more = zeros == 3 && symbol < NUM_SYMBOLS;
+        }
+    }
+    bytes.split_at_checked(num_bits.div_ceil(8) as usize).map(|(_, rest)| (parts, rest))
+}
+
+/// What a state stands for, and the first of the states that may be next and the bits that choose among them.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct State {
+    pub(super) symbol: u8,
+    pub(super) first: u8,
+    pub(super) num_bits: u8,
+}
+
+/// All states, by their number (4.1.1).
+pub(super) fn states(parts: &Parts) -> [State; NUM_STATES] {
+    let mut states = [State::default(); NUM_STATES];
+    let mut place = 0;
+    for (symbol, part) in (0..).zip(parts) {
+        for _ in 0..*part {
+            states[place].symbol = symbol;
+            place = (place + NUM_STATES / 2 + NUM_STATES / 8 + 3) % NUM_STATES;
+        }
+    }
+    let mut numbers = *parts;
+    for state in &mut states {
+        let number = &mut numbers[usize::from(state.symbol)];
+        state.num_bits = (STATE_BITS - number.ilog2()) as u8;
+        state.first = ((*number << state.num_bits) as usize - NUM_STATES) as u8;
+        *number += 1;
+    }
+    states
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -111,6 +164,13 @@ mod tests {
     use super::*;
 
     proptest! {
+        #[test]
+        fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..24)) {
+            if let Some((parts, _)) = split_parts(&bytes) {
+                prop_assert_eq!(usize::from(parts.iter().sum::<u16>()), NUM_STATES);
+            }
+        }
+
         #[test]
         fn all_states_are_given_and_each_symbol_that_occurs_has_one(
             counts in prop::array::uniform8(prop_oneof![Just(0_usize), 1..4_usize, 1..20_000_usize]),
@@ -121,6 +181,10 @@ mod tests {
             for (part, count) in parts.iter().zip(counts) {
                 prop_assert_eq!(*part > 0, count > 0, "{:?}", parts);
             }
+            let mut bytes = Vec::new();
+            put_parts(&parts, &mut bytes);
+            bytes.push(0xa5);
+            prop_assert_eq!(split_parts(&bytes), Some((parts, &[0xa5][..])));
             // From each state there is one way to each symbol.
             let steps = Steps::new(&parts);
             for (symbol, _) in (0..).zip(parts).filter(|(_, part)| *part > 0) {
