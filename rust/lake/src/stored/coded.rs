@@ -69,7 +69,11 @@ impl Numbering {
         gather::<u32, 8>(codes, stretches.iter().cloned(), coded);
         coded.truncate(num_rows);
         let width = hybrid::width_of(dictionary.len() as u32);
-        let num_runs = 1 + coded.iter().zip(&coded[1..]).filter(|(code, next)| code != next).count();
+        let num_runs = 1 + coded
+            .iter()
+            .zip(coded.get(1..).unwrap_or_default())
+            .filter(|(code, next)| code != next)
+            .count();
         let run_bits = num_runs * hybrid::run_bytes(width) * 8;
         if may_be_runs && run_bits * RUNS_PART <= num_rows * width as usize {
             number_runs(coded, numbers, used, runs);

@@ -137,7 +137,7 @@ fn put_sequences(count: usize, width: usize, offset: Option<usize>, bytes: &mut 
 
 /// Appends what a block of [`compress`] stands for, for [`frame::read`](super::frame::read); `None` if it is another.
 ///
-/// What is known when a frame is made is known when it is read: 6 ns an id instead of zstd's 32.
+/// What is known when a frame is made is known when it is read: 10 ns an id instead of zstd's 28, by profile.
 pub(super) fn take(block: &[u8], offset: &mut usize, page: &mut Vec<u8>) -> Option<()> {
     take_of_width::<36>(block, offset, page).or_else(|| take_of_width::<68>(block, offset, page))
 }
@@ -195,6 +195,7 @@ fn unpacked(number: u32) -> [u8; 8] {
 mod tests {
     use proptest::prelude::*;
 
+    use super::super::frame::testing::{comes_back, damages, decompressed, is_read_as_by_zstd};
     use super::*;
 
     /// A page of texts, after these bytes.
@@ -209,30 +210,16 @@ mod tests {
         one.repeat(count / one.len())
     }
 
-    fn decompressed(frame: &[u8]) -> Option<Vec<u8>> {
-        let mut page = Vec::new();
-        super::super::frame::read(frame, &mut page, take).map(|()| page)
-    }
-
     proptest! {
         #[test]
         fn a_frame_that_is_read_is_read_as_zstd_reads_it(
-            places in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..4),
-            near_the_start in any::<bool>(),
-            cut in prop::option::of(any::<prop::sample::Index>()),
+            damage in damages(),
         ) {
             let page = page(&[2, 0, 0, 0, 9, 1], (0..600).map(|number| digits(number, 32)));
             let mut frame = compress(&page, 6, 36).unwrap();
-            for (place, byte) in places {
-                let place = place.index(if near_the_start { 150 } else { frame.len() });
-                frame[place] = byte;
-            }
-            if let Some(cut) = cut {
-                frame.truncate(cut.index(frame.len()));
-            }
-            if let Some(found) = decompressed(&frame) {
-                prop_assert!(zstd::decode_all(frame.as_slice()).unwrap() == found);
-            }
+            // What is put once for all digits is at the start.
+            damage.apply(&mut frame, 0..150);
+            prop_assert!(is_read_as_by_zstd(&frame, take));
         }
 
         #[test]
@@ -244,8 +231,7 @@ mod tests {
             let num_ids = numbers.len();
             let page = page(&before, numbers.into_iter().map(|number| digits(number, count)));
             let frame = compress(&page, before.len(), count + LENGTH).unwrap();
-            prop_assert!(zstd::decode_all(frame.as_slice()).unwrap() == page);
-            prop_assert!(decompressed(&frame).unwrap() == page);
+            prop_assert!(comes_back(&page, &frame, take));
             prop_assert!(frame.len() < num_ids * (count / 2 + 1) + 400);
         }
     }
@@ -256,23 +242,22 @@ mod tests {
         for num_ids in [1, 2].into_iter().flat_map(|blocks| blocks * per_block..blocks * per_block + 4) {
             let page = page(&[], (0..num_ids as u64).map(|number| digits(number, 32)));
             let frame = compress(&page, 0, 36).unwrap();
-            assert!(zstd::decode_all(frame.as_slice()).unwrap() == page, "{num_ids} ids");
-            assert!(decompressed(&frame).unwrap() == page, "{num_ids} ids");
+            assert!(comes_back(&page, &frame, take), "{num_ids} ids");
         }
         let levels = vec![0xa5; 2 * MAX_BLOCK + 1];
         let page = page(&levels, (0..2).map(|number| digits(number, 32)));
-        assert!(zstd::decode_all(compress(&page, levels.len(), 36).unwrap().as_slice()).unwrap() == page);
+        assert!(comes_back(&page, &compress(&page, levels.len(), 36).unwrap(), take));
     }
 
     #[test]
     fn frames_of_another_kind_are_left_to_zstd() {
         let page = page(&[], (0..1000).map(|number| digits(number, 32)));
         let other = zstd::encode_all(page.as_slice(), 1).unwrap();
-        assert_eq!(decompressed(&other), None);
-        assert_eq!(decompressed(&[]), None);
+        assert_eq!(decompressed(&other, take), None);
+        assert_eq!(decompressed(&[], take), None);
         let mut large = compress(&page, 0, 36).unwrap();
         large[5..9].copy_from_slice(&u32::MAX.to_le_bytes());
-        assert_eq!(decompressed(&large), None);
+        assert_eq!(decompressed(&large, take), None);
     }
 
     #[test]

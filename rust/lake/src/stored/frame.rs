@@ -85,13 +85,12 @@ pub(super) fn modes(literals: Mode, offsets: Mode, matches: Mode) -> u8 {
     (literals as u8) << 6 | (offsets as u8) << 4 | (matches as u8) << 2
 }
 
-/// Appends what a frame of blocks that were put together stands for; `None` if it has others, and something may have been
-/// appended. `take` appends that of a block, and has it and how far back the last match was, 0 at first.
-pub(super) fn read(
-    frame: &[u8],
-    page: &mut Vec<u8>,
-    mut take: impl FnMut(&[u8], &mut usize, &mut Vec<u8>) -> Option<()>,
-) -> Option<()> {
+/// Appends what a block stands for to what came before; `None` if it was not put together here, and something may have been
+/// appended. Is given how far back the last match was, 0 at first, and sets it.
+pub(super) type Take = fn(block: &[u8], offset: &mut usize, page: &mut Vec<u8>) -> Option<()>;
+
+/// Appends what a frame of such blocks stands for; `None` if it has others, and something may have been appended.
+pub(super) fn read(frame: &[u8], page: &mut Vec<u8>, take: Take) -> Option<()> {
     let mut rest = frame.strip_prefix(&START)?;
     let size = u32::from_le_bytes(*rest.split_off(..4)?.first_chunk()?) as usize;
     // No number takes less than a byte, and no digit less than half a one. A wrong size must not take all memory.
@@ -132,5 +131,62 @@ pub(super) fn split_count(sequences: &[u8]) -> Option<(usize, u8, &[u8])> {
             Some((usize::from(high - 0x80) << 8 | usize::from(low), modes, rest))
         }
         _ => None,
+    }
+}
+
+#[cfg(test)]
+pub(super) mod testing {
+    //! Frames are held to zstd's own reader, whole and damaged.
+
+    use std::ops::Range;
+
+    use proptest::prelude::*;
+    use proptest::sample::Index;
+
+    use super::{Take, read};
+
+    pub(crate) fn decompressed(frame: &[u8], take: Take) -> Option<Vec<u8>> {
+        let mut page = Vec::new();
+        read(frame, &mut page, take).map(|()| page)
+    }
+
+    /// Whether zstd reads a page from a frame, and we do.
+    pub(crate) fn comes_back(page: &[u8], frame: &[u8], take: Take) -> bool {
+        zstd::decode_all(frame).is_ok_and(|found| found == page)
+            && decompressed(frame, take).as_deref() == Some(page)
+    }
+
+    /// Whether zstd reads the same, if we read anything.
+    pub(crate) fn is_read_as_by_zstd(frame: &[u8], take: Take) -> bool {
+        decompressed(frame, take).is_none_or(|found| zstd::decode_all(frame).is_ok_and(|page| page == found))
+    }
+
+    /// What may become of a frame: other bytes, anywhere or where it matters, and an end too early.
+    #[derive(Clone, Debug)]
+    pub(crate) struct Damage {
+        bytes: Vec<(Index, u8)>,
+        is_anywhere: bool,
+        cut: Option<Index>,
+    }
+
+    pub(crate) fn damages() -> impl Strategy<Value = Damage> {
+        let bytes = prop::collection::vec(any::<(Index, u8)>(), 0..4);
+        (bytes, any::<bool>(), any::<Option<Index>>()).prop_map(|(bytes, is_anywhere, cut)| Damage {
+            bytes,
+            is_anywhere,
+            cut,
+        })
+    }
+
+    impl Damage {
+        pub(crate) fn apply(&self, frame: &mut Vec<u8>, where_it_matters: Range<usize>) {
+            let places = if self.is_anywhere { 0..frame.len() } else { where_it_matters };
+            for (place, byte) in &self.bytes {
+                frame[places.start + place.index(places.len())] = *byte;
+            }
+            if let Some(cut) = self.cut {
+                frame.truncate(cut.index(frame.len()));
+            }
+        }
     }
 }

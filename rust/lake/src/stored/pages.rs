@@ -64,7 +64,11 @@ impl Unpacker {
         }
         self.page.clear();
         let take = |block: &[u8], offset: &mut usize, page: &mut Vec<u8>| {
-            numbers::take(block, offset, page).or_else(|| digits::take(block, offset, page))
+            let begin = page.len();
+            numbers::take(block, offset, page).or_else(|| {
+                page.truncate(begin);
+                digits::take(block, offset, page)
+            })
         };
         if frame::read(bytes, &mut self.page, take).is_some() {
             return Ok(&self.page);

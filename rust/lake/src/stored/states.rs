@@ -157,6 +157,56 @@ pub(super) fn states(parts: &Parts) -> [State; NUM_STATES] {
     states
 }
 
+/// Bytes from a place on; missing ones are zeros.
+#[inline(always)]
+pub(super) fn first_or_zeros<const COUNT: usize>(bytes: &[u8], at: usize) -> [u8; COUNT] {
+    let rest = bytes.get(at..).unwrap_or_default();
+    rest.first_chunk().copied().unwrap_or_else(|| {
+        let mut first = [0; COUNT];
+        first[..rest.len()].copy_from_slice(rest);
+        first
+    })
+}
+
+/// Bits that are read from the end, where the highest one that is set is none of them.
+pub(super) struct Bits<'a> {
+    bytes: &'a [u8],
+    left: i64,
+    /// The next bits, the first one on top.
+    word: u64,
+}
+
+impl<'a> Bits<'a> {
+    pub(super) fn new(bytes: &'a [u8]) -> Option<Self> {
+        let last = bytes.last().filter(|last| **last > 0)?;
+        let mut bits = Self { bytes, left: 8 * (bytes.len() as i64 - 1) + i64::from(last.ilog2()), word: 0 };
+        bits.refill();
+        Some(bits)
+    }
+
+    /// How many bits there are; less than 0, where more were taken.
+    pub(super) fn left(&self) -> i64 {
+        self.left
+    }
+
+    /// Makes at least 57 bits ready to be taken; zeros beyond the last.
+    #[inline(always)]
+    pub(super) fn refill(&mut self) {
+        let left = self.left.max(0) as usize;
+        let begin = left.div_ceil(8).saturating_sub(size_of::<u64>());
+        let word = u64::from_le_bytes(first_or_zeros(self.bytes, begin));
+        self.word = word.checked_shl((64 + 8 * begin - left) as u32).unwrap_or_default();
+    }
+
+    #[inline(always)]
+    pub(super) fn take(&mut self, count: u32) -> u32 {
+        let bits = self.word >> 1 >> (63 - count);
+        self.word <<= count;
+        self.left -= i64::from(count);
+        bits as u32
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
