@@ -101,67 +101,116 @@ fn typed<'a, T: arrow::datatypes::ArrowPrimitiveType>(
     column(batch, name)?.as_primitive_opt::<T>().ok_or_else(other)
 }
 
-/// A column of whole numbers as numbers from 0 on, null as 0.
-struct Ranks {
-    ranks: Vec<u64>,
+/// A column of whole numbers, which have ranks from 1 on, and null has 0.
+struct Ranked<'a> {
+    values: Whole<'a>,
+    nulls: Option<&'a NullBuffer>,
+    min: i64,
+    /// Bits of the highest rank.
     bits: u32,
 }
 
-fn ranks(array: &ArrayRef) -> Option<Ranks> {
-    let nulls = array.nulls().filter(|nulls| nulls.null_count() > 0);
-    if let Some(longs) = array.as_primitive_opt::<Int64Type>() {
-        ranks_of(longs.values(), nulls)
-    } else if let Some(times) = array.as_primitive_opt::<TimestampMicrosecondType>() {
-        ranks_of(times.values(), nulls)
-    } else {
-        ranks_of(array.as_primitive_opt::<Int32Type>()?.values(), nulls)
+#[derive(Clone, Copy)]
+enum Whole<'a> {
+    Short(&'a [i32]),
+    Long(&'a [i64]),
+}
+
+impl Whole<'_> {
+    fn len(self) -> usize {
+        match self {
+            Whole::Short(values) => values.len(),
+            Whole::Long(values) => values.len(),
+        }
     }
 }
 
-fn ranks_of<T: Copy + Into<i64>>(values: &[T], nulls: Option<&NullBuffer>) -> Option<Ranks> {
-    let values = || values.iter().map(|value| (*value).into());
-    let (mut min, mut max) = (i64::MAX, i64::MIN);
-    match nulls {
-        None => values().for_each(|value: i64| (min, max) = (min.min(value), max.max(value))),
-        Some(nulls) => {
-            let present = values().zip(nulls).filter(|(_, is_valid)| *is_valid);
-            present.for_each(|(value, _)| (min, max) = (min.min(value), max.max(value)));
+impl<'a> Ranked<'a> {
+    /// `None` for a column of another type, and one whose ranks have more than 64 bits.
+    fn new(array: &'a ArrayRef) -> Option<Self> {
+        let nulls = array.nulls().filter(|nulls| nulls.null_count() > 0);
+        let values = if let Some(longs) = array.as_primitive_opt::<Int64Type>() {
+            Whole::Long(longs.values())
+        } else if let Some(times) = array.as_primitive_opt::<TimestampMicrosecondType>() {
+            Whole::Long(times.values())
+        } else {
+            Whole::Short(array.as_primitive_opt::<Int32Type>()?.values())
+        };
+        let (min, max) = match values {
+            Whole::Short(values) => range(values, nulls),
+            Whole::Long(values) => range(values, nulls),
+        };
+        let widest = max.abs_diff(min).checked_add(1)?;
+        Some(Self { values, nulls, min, bits: u64::BITS - widest.leading_zeros() })
+    }
+
+    fn add_to<K: Packed>(&self, packed: &mut [K]) {
+        match self.values {
+            Whole::Short(values) => self.add_values_to(values, packed),
+            Whole::Long(values) => self.add_values_to(values, packed),
         }
     }
-    if min > max {
-        (min, max) = (0, 0);
+
+    fn add_values_to<T: Copy + Into<i64>, K: Packed>(&self, values: &[T], packed: &mut [K]) {
+        let ranked = packed
+            .iter_mut()
+            .zip(values.iter().map(|value| (*value).into().abs_diff(self.min).wrapping_add(1)));
+        match self.nulls {
+            None => ranked.for_each(|(packed, rank)| *packed = packed.with(rank, self.bits)),
+            Some(nulls) => ranked.zip(nulls).for_each(|((packed, rank), is_valid)| {
+                *packed = packed.with(if is_valid { rank } else { 0 }, self.bits);
+            }),
+        }
     }
-    let widest = max.abs_diff(min).checked_add(1)?;
-    let rank = |value: i64| value.abs_diff(min) + 1;
-    let ranks = match nulls {
-        None => values().map(rank).collect(),
+}
+
+/// The least and the greatest value; of none, 0.
+fn range<T: Copy + Into<i64>>(values: &[T], nulls: Option<&NullBuffer>) -> (i64, i64) {
+    let values = values.iter().map(|value| (*value).into());
+    let add = |(min, max): (i64, i64), value: i64| (min.min(value), max.max(value));
+    let none = (i64::MAX, i64::MIN);
+    let (min, max) = match nulls {
+        None => values.fold(none, add),
         Some(nulls) => {
-            let rank = |(value, is_valid)| if is_valid { rank(value) } else { 0 };
-            values().zip(nulls).map(rank).collect()
+            values.zip(nulls).filter(|(_, is_valid)| *is_valid).map(|(value, _)| value).fold(none, add)
         }
     };
-    Some(Ranks { ranks, bits: u64::BITS - widest.leading_zeros() })
+    if min > max { (0, 0) } else { (min, max) }
+}
+
+/// Ranks of several columns in one number, those of the first above all others.
+trait Packed: Copy + Default + Ord {
+    /// With one more rank, of so many bits.
+    fn with(self, rank: u64, bits: u32) -> Self;
+}
+
+impl Packed for u64 {
+    fn with(self, rank: u64, bits: u32) -> Self {
+        self << bits | rank
+    }
+}
+
+impl Packed for u128 {
+    fn with(self, rank: u64, bits: u32) -> Self {
+        self << bits | u128::from(rank)
+    }
 }
 
 /// Returns the order of keys that are all whole numbers and fit into one number per row together; `None` where they do not.
 fn packed(keys: &[&ArrayRef]) -> Option<Option<UInt32Array>> {
-    let keys: Vec<Ranks> = keys.iter().map(|key| ranks(key)).collect::<Option<_>>()?;
+    let keys: Vec<Ranked<'_>> = keys.iter().map(|key| Ranked::new(key)).collect::<Option<_>>()?;
     match keys.iter().map(|key| key.bits).sum::<u32>() {
-        0..64 => Some(packed_order(pack(&keys, |packed: u64, bits, rank| packed << bits | rank))),
-        64..=128 => {
-            Some(packed_order(pack(&keys, |packed: u128, bits, rank| packed << bits | u128::from(rank))))
-        }
+        0..64 => Some(packed_order(pack::<u64>(&keys))),
+        64..=128 => Some(packed_order(pack::<u128>(&keys))),
         _ => None,
     }
 }
 
-/// Returns one number per row that orders as the key columns do, the first above all others.
-fn pack<K: Default + Clone + Copy>(keys: &[Ranks], add: impl Fn(K, u32, u64) -> K) -> Vec<K> {
-    let num_rows = keys.first().map_or(0, |key| key.ranks.len());
+/// Returns one number per row that orders as the key columns do.
+fn pack<K: Packed>(keys: &[Ranked<'_>]) -> Vec<K> {
+    let num_rows = keys.first().map_or(0, |key| key.values.len());
     let mut packed = vec![K::default(); num_rows];
-    for key in keys {
-        packed.iter_mut().zip(&key.ranks).for_each(|(packed, rank)| *packed = add(*packed, key.bits, *rank));
-    }
+    keys.iter().for_each(|key| key.add_to(&mut packed));
     packed
 }
 

@@ -28,7 +28,7 @@ use streamify_core::sort::PartitionKey;
 use streamify_lake::stored::{StoredFile, StoredLayout, StoredRows};
 use streamify_lake::{DataFileWriter, LoadedTable, TableSpec};
 use support::lake;
-use support::random_plays::{DAY, plain, plans, properties, read, rows, spec, write};
+use support::random_plays::{DAY, Plan, noise, plain, plans, properties, read, rows, spec, write};
 
 /// The rows of the files, moved into one file.
 async fn moved(table: &LoadedTable, files: &[DataFile], group_rows: usize, stem: &str) -> DataFile {
@@ -337,4 +337,57 @@ async fn rows_that_do_not_fit_the_table_are_refused_as_by_values() {
     assert!(refused(with("song", numbers.unwrap())).contains("song"));
     assert!(refused(rows.project(&[0, 1]).unwrap()).contains("lack the required column"));
     assert_eq!(StoredRows::with_capacity(&layout, 0).num_rows(), 0);
+}
+
+#[tokio::test]
+async fn ids_of_any_kind_come_together_and_keep_their_order() {
+    let folder = tempfile::tempdir().unwrap();
+    let (table, values) = tables(folder.path()).await;
+    let layout = StoredLayout::of(&table).unwrap().unwrap();
+    let batch = |seed: u64, id: &dyn Fn(u64) -> Option<String>| {
+        let rows = rows(&table, &Plan { seed, ..plain(600) });
+        let ids: StringArray = (0..600).map(|row| id(noise(seed, row, 2))).collect();
+        let mut columns = rows.columns().to_vec();
+        columns[6] = Arc::new(ids);
+        RecordBatch::try_new(rows.schema(), columns).unwrap()
+    };
+    let kinds = [
+        batch(1, &|number| Some(format!("{number:032x}"))),
+        batch(2, &|number| Some(format!("{:032x}", u128::from(number) << 64))),
+        batch(3, &|number| Some(format!("{number:064x}"))),
+        batch(4, &|number| Some(format!("{number:032X}"))),
+        batch(5, &|number| (number % 7 > 0).then(|| format!("{number:032x}"))),
+        batch(6, &|_| None),
+    ];
+    // Another reader's name for a time zone may be another one.
+    let as_pushed = |file: &DataFile| {
+        let (found, schema) = (read(file), kinds[0].schema());
+        let columns = found.columns().iter().zip(schema.fields());
+        let columns = columns.map(|(column, field)| cast(column, field.data_type()).unwrap()).collect();
+        RecordBatch::try_new(schema, columns).unwrap()
+    };
+    let mut files = Vec::new();
+    for (number, rows) in kinds.iter().enumerate() {
+        let ours = pushed(&table, std::slice::from_ref(rows), 600, &format!("kind-{number}")).await;
+        check_batches(&table, &ours, &read(&ours)).await;
+        let theirs =
+            write(folder.path(), &format!("theirs-{number}.parquet"), rows, WriterProperties::default());
+        files.push([ours, theirs]);
+    }
+    for (first, second) in (0..6).flat_map(|first| (0..6).map(move |second| (first, second))) {
+        let two = [files[first][second % 2].clone(), files[second][first % 2].clone()];
+        let all = concat_batches(&kinds[0].schema(), &two.each_ref().map(as_pushed)).unwrap();
+        let stem = format!("{first}-{second}");
+
+        check(&moved(&table, &two, 1200, &stem).await, &by_values(&values, &all, 1200, &stem).await);
+
+        let mut stored = StoredRows::with_capacity(&layout, 0);
+        for file in &two {
+            let file = StoredFile::open(&table, &layout, file).await.unwrap().unwrap();
+            stored = file.read(0, stored).await.unwrap();
+        }
+        let expected = order_of(&[all.column_by_name("event_id").unwrap()]).unwrap();
+        let expected = expected.map_or((0..1200).collect(), |order| order.values().to_vec());
+        assert_eq!(stored.order(&["event_id".to_owned()]).unwrap(), expected, "{stem}");
+    }
 }

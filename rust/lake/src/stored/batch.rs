@@ -13,6 +13,7 @@ use arrow::record_batch::{RecordBatch, RecordBatchOptions};
 
 use super::column::{Column, NULL, Presence, Values, bytes_of};
 use super::dictionary::Dictionary;
+use super::ids::unpack;
 use super::{Field, Kind, StoredRows};
 
 impl StoredRows {
@@ -49,6 +50,15 @@ impl Column {
             Values::Bytes { values, ends, nulls } => {
                 let nulls = self.nulls(|row| nulls.has(row));
                 typed(&without_lengths(values, ends, nulls)?, &field.arrow)
+            }
+            Values::Ids(ids) => {
+                let mut digits = vec![0; ids.packed.len() * 2];
+                unpack(&ids.packed, &mut digits);
+                if i32::try_from(digits.len()).is_err() {
+                    return Err(ArrowError::OffsetOverflowError(digits.len()));
+                }
+                let lengths = OffsetBuffer::from_repeated_length(ids.num_digits, ids.len());
+                typed(&BinaryArray::try_new(lengths, Buffer::from_vec(digits), None)?, &field.arrow)
             }
         }
     }

@@ -1,11 +1,13 @@
 //! One column of rows as they are stored.
 
+use std::mem;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, BinaryArray, Int32Array, Int64Array};
 use arrow::buffer::NullBuffer;
 
 use super::dictionary::Dictionary;
+use super::ids::Ids;
 use super::{Field, Kind};
 
 /// The code of a null; that of a value is its number in the dictionary and one more.
@@ -35,6 +37,8 @@ pub(super) enum Values {
     Numbers { values: Vec<[u8; 8]>, nulls: Nulls },
     /// Text or bytes that hardly repeat, each after its length as PLAIN encoding has it.
     Bytes { values: Vec<u8>, ends: Vec<usize>, nulls: Nulls },
+    /// The same, where each is digits, and none is null.
+    Ids(Ids),
 }
 
 /// Which rows are null. Rows beyond the last null are not in it.
@@ -72,6 +76,7 @@ impl Column {
             Values::Coded { codes, .. } => codes.reserve(num_rows),
             Values::Numbers { values, .. } => values.reserve(num_rows),
             Values::Bytes { ends, .. } => ends.reserve(num_rows),
+            Values::Ids(ids) => ids.packed.reserve(num_rows * ids.id_bytes()),
         }
     }
 
@@ -81,7 +86,7 @@ impl Column {
         match &mut self.values {
             Values::Coded { codes, dictionary } => {
                 codes.clear();
-                *dictionary = dictionary.emptied();
+                dictionary.clear();
             }
             Values::Numbers { values, nulls } => {
                 values.clear();
@@ -92,6 +97,7 @@ impl Column {
                 ends.clear();
                 nulls.0.clear();
             }
+            Values::Ids(ids) => ids.packed.clear(),
         }
     }
 
@@ -100,6 +106,7 @@ impl Column {
             Values::Coded { codes, .. } => codes.len(),
             Values::Numbers { values, .. } => values.len(),
             Values::Bytes { ends, .. } => ends.len(),
+            Values::Ids(ids) => ids.len(),
         }
     }
 
@@ -119,6 +126,32 @@ impl Column {
             Values::Bytes { values, ends, nulls } => {
                 values.len() + size_of_val(ends.as_slice()) + nulls.0.len()
             }
+            Values::Ids(ids) => ids.packed.len(),
+        }
+    }
+
+    /// The ids of a column that has nothing else; `None` if it has.
+    pub(super) fn ids(&mut self) -> Option<&mut Ids> {
+        if let Values::Bytes { values, ends, .. } = &mut self.values
+            && ends.is_empty()
+        {
+            let mut ids = Ids::new(mem::take(values));
+            ids.packed.reserve(ends.capacity() * ids.id_bytes());
+            self.values = Values::Ids(ids);
+        }
+        match &mut self.values {
+            Values::Ids(ids) => Some(ids),
+            _ => None,
+        }
+    }
+
+    /// Makes texts of ids, so that any others can be added.
+    pub(super) fn spread_ids(&mut self) {
+        if let Values::Ids(ids) = &self.values {
+            let (mut values, nulls) = (Vec::new(), Nulls::default());
+            ids.put_texts(&mut values);
+            let ends = (1..=ids.len()).map(|count| count * ids.width()).collect();
+            self.values = Values::Bytes { values, ends, nulls };
         }
     }
 
@@ -133,13 +166,16 @@ impl Column {
                 values.extend_from_slice(value);
                 ends.push(values.len());
             }
+            Values::Ids(_) => {
+                self.spread_ids();
+                self.push(value);
+            }
         }
     }
 
     /// Appends rows that are null.
     pub(super) fn push_nulls(&mut self, count: usize) {
         let num_rows = self.num_rows();
-        self.num_nulls += count;
         match &mut self.values {
             Values::Coded { codes, .. } => codes.resize(num_rows + count, NULL),
             Values::Numbers { values, nulls } => {
@@ -150,7 +186,12 @@ impl Column {
                 ends.resize(num_rows + count, values.len());
                 nulls.add(num_rows, count);
             }
+            Values::Ids(_) => {
+                self.spread_ids();
+                return self.push_nulls(count);
+            }
         }
+        self.num_nulls += count;
     }
 
     /// Numbers or bytes that order as the values do, for `streamify_core::order_of`.
@@ -176,6 +217,9 @@ impl Column {
             Values::Bytes { values, ends, nulls } => {
                 let value = |row: usize| (!nulls.has(row)).then(|| bytes_of(values, ends, row));
                 Arc::new((0..ends.len()).map(value).collect::<BinaryArray>())
+            }
+            Values::Ids(ids) => {
+                Arc::new(BinaryArray::from_iter_values(ids.packed.chunks_exact(ids.id_bytes())))
             }
         }
     }

@@ -42,9 +42,11 @@ impl Dictionary {
         Self { kind, bytes, ends, numbers }
     }
 
-    /// No values, of the same kind.
-    pub(super) fn emptied(&self) -> Self {
-        Self::new(self.kind)
+    /// Removes all values and keeps their room.
+    pub(super) fn clear(&mut self) {
+        self.bytes.clear();
+        self.ends.clear();
+        self.numbers.clear();
     }
 
     /// Makes room for the first values. Those that come later are mostly the same.
@@ -121,9 +123,9 @@ impl Dictionary {
         self.ends.len()
     }
 
-    /// Memory in bytes, about.
+    /// Memory in bytes that is in use, about; the table has room for twice its entries at most.
     pub(super) fn memory(&self) -> usize {
-        self.bytes.capacity() + self.ends.capacity() * size_of::<usize>() + self.numbers.allocation_size()
+        self.bytes.len() + size_of_val(self.ends.as_slice()) + self.len() * 2 * size_of::<(u64, u32)>()
     }
 
     /// Returns a number for each value that orders as the values do, below [`SPREAD`] times their count.

@@ -17,8 +17,8 @@ use parquet::file::metadata::{
 };
 use parquet::file::reader::{ChunkReader, Length};
 
-use super::pages::{self, Unpacker};
-use super::{Field, StoredLayout, StoredRows};
+use super::unpacker::Unpacker;
+use super::{Field, StoredLayout, StoredRows, pages};
 use crate::catalog::LoadedTable;
 use crate::read::ReadError;
 

@@ -29,12 +29,12 @@ pub(super) struct Frame {
 }
 
 impl Frame {
-    /// A frame of these bytes; `None` if it would not pay.
-    pub(super) fn new(page: &[u8]) -> Option<Self> {
-        let size = u32::try_from(page.len()).ok().filter(|_| page.len() >= MIN_PAGE)?;
-        let mut bytes = Vec::with_capacity(page.len() / 2 + MAX_BLOCK);
+    /// A frame that stands for so many bytes; `None` if it would not pay.
+    pub(super) fn new(size: usize) -> Option<Self> {
+        let announced = u32::try_from(size).ok().filter(|_| size >= MIN_PAGE)?;
+        let mut bytes = Vec::with_capacity(size / 2 + MAX_BLOCK);
         bytes.extend_from_slice(&START);
-        bytes.extend_from_slice(&size.to_le_bytes());
+        bytes.extend_from_slice(&announced.to_le_bytes());
         Some(Self { bytes, last: 0 })
     }
 
@@ -85,32 +85,66 @@ pub(super) fn modes(literals: Mode, offsets: Mode, matches: Mode) -> u8 {
     (literals as u8) << 6 | (offsets as u8) << 4 | (matches as u8) << 2
 }
 
-/// Appends what a block stands for to what came before; `None` if it was not put together here, and something may have been
-/// appended. Is given how far back the last match was, 0 at first, and sets it.
-pub(super) type Take = fn(block: &[u8], offset: &mut usize, page: &mut Vec<u8>) -> Option<()>;
+/// A block of a frame.
+pub(super) enum Block<'a> {
+    /// Bytes as they are.
+    Raw(&'a [u8]),
+    /// Literals and sequences.
+    Packed(&'a [u8]),
+}
 
-/// Appends what a frame of such blocks stands for; `None` if it has others, and something may have been appended.
-pub(super) fn read(frame: &[u8], page: &mut Vec<u8>, take: Take) -> Option<()> {
+/// Returns how many bytes a frame stands for, by itself, and its blocks; `None` in the place of one that is damaged or another,
+/// and `None` at once for frames that begin in another way.
+pub(super) fn blocks(frame: &[u8]) -> Option<(usize, impl Iterator<Item = Option<Block<'_>>>)> {
     let mut rest = frame.strip_prefix(&START)?;
     let size = u32::from_le_bytes(*rest.split_off(..4)?.first_chunk()?) as usize;
     // No number takes less than a byte, and no digit less than half a one. A wrong size must not take all memory.
     if size > 8 * frame.len() {
         return None;
     }
+    let blocks = std::iter::from_fn(move || {
+        if rest.is_empty() {
+            return None;
+        }
+        let block = split_block(&mut rest);
+        if block.is_none() {
+            rest = &[];
+        }
+        Some(block)
+    });
+    Some((size, blocks))
+}
+
+/// Splits the next block off; `None` if it is damaged, cut off, or of another kind.
+fn split_block<'a>(rest: &mut &'a [u8]) -> Option<Block<'a>> {
+    let header = rest.split_off(..3)?;
+    let header = u32::from_le_bytes([header[0], header[1], header[2], 0]);
+    let block = rest.split_off(..(header >> 3) as usize)?;
+    // The last block ends the frame, and no other does.
+    match (header & 1 == 1, header >> 1 & 0b11) {
+        (is_last, _) if is_last != rest.is_empty() => None,
+        (_, 0) => Some(Block::Raw(block)),
+        (_, 2) => Some(Block::Packed(block)),
+        _ => None,
+    }
+}
+
+/// Appends what a block stands for to what came before; `None` if it was not put together here, and something may have been
+/// appended. Is given how far back the last match was, 0 at first, and sets it.
+pub(super) type Take = fn(block: &[u8], offset: &mut usize, page: &mut Vec<u8>) -> Option<()>;
+
+/// Appends what a frame of such blocks stands for; `None` if it has others, and something may have been appended.
+pub(super) fn read(frame: &[u8], page: &mut Vec<u8>, take: Take) -> Option<()> {
+    let (size, blocks) = blocks(frame)?;
     page.reserve(size);
-    let (begin, mut is_last, mut offset) = (page.len(), false, 0);
-    while !is_last {
-        let header = rest.split_off(..3)?;
-        let header = u32::from_le_bytes([header[0], header[1], header[2], 0]);
-        is_last = header & 1 == 1;
-        let block = rest.split_off(..(header >> 3) as usize)?;
-        match header >> 1 & 0b11 {
-            0 => page.extend_from_slice(block),
-            2 => take(block, &mut offset, page)?,
-            _ => return None,
+    let (begin, mut offset) = (page.len(), 0);
+    for block in blocks {
+        match block? {
+            Block::Raw(bytes) => page.extend_from_slice(bytes),
+            Block::Packed(block) => take(block, &mut offset, page)?,
         }
     }
-    (rest.is_empty() && page.len() - begin == size).then_some(())
+    (page.len() - begin == size).then_some(())
 }
 
 /// Splits literals that are not packed from what comes after them; `None` if they are packed.
@@ -143,22 +177,17 @@ pub(super) mod testing {
     use proptest::prelude::*;
     use proptest::sample::Index;
 
-    use super::{Take, read};
-
-    pub(crate) fn decompressed(frame: &[u8], take: Take) -> Option<Vec<u8>> {
-        let mut page = Vec::new();
-        read(frame, &mut page, take).map(|()| page)
-    }
+    /// Reads a page; `None` if a frame was not put together here.
+    pub(crate) type Read = fn(frame: &[u8]) -> Option<Vec<u8>>;
 
     /// Whether zstd reads a page from a frame, and we do.
-    pub(crate) fn comes_back(page: &[u8], frame: &[u8], take: Take) -> bool {
-        zstd::decode_all(frame).is_ok_and(|found| found == page)
-            && decompressed(frame, take).as_deref() == Some(page)
+    pub(crate) fn comes_back(page: &[u8], frame: &[u8], read: Read) -> bool {
+        zstd::decode_all(frame).is_ok_and(|found| found == page) && read(frame).as_deref() == Some(page)
     }
 
     /// Whether zstd reads the same, if we read anything.
-    pub(crate) fn is_read_as_by_zstd(frame: &[u8], take: Take) -> bool {
-        decompressed(frame, take).is_none_or(|found| zstd::decode_all(frame).is_ok_and(|page| page == found))
+    pub(crate) fn is_read_as_by_zstd(frame: &[u8], read: Read) -> bool {
+        read(frame).is_none_or(|found| zstd::decode_all(frame).is_ok_and(|page| page == found))
     }
 
     /// What may become of a frame: other bytes, anywhere or where it matters, and an end too early.

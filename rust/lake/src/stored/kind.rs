@@ -131,6 +131,11 @@ impl<'a> Bounds<'a> {
         self.both = Some(both);
     }
 
+    /// The least and the greatest; `None` of no values.
+    pub(super) fn both(&self) -> Option<[&'a [u8]; 2]> {
+        self.both.map(|(least, greatest)| [least, greatest])
+    }
+
     /// Takes in texts or bytes: only those with the least or greatest first bytes are looked at closely.
     pub(super) fn add_texts(&mut self, texts: impl Iterator<Item = &'a [u8]> + Clone) {
         let prefixes = texts.clone().map(prefix);

@@ -20,6 +20,7 @@ mod digits;
 mod file;
 mod frame;
 mod hybrid;
+mod ids;
 mod kind;
 mod numbers;
 mod pages;
@@ -30,6 +31,7 @@ mod sink;
 mod states;
 mod stretches;
 mod unique;
+mod unpacker;
 mod write;
 
 use std::sync::Arc;

@@ -1,6 +1,5 @@
 //! From the pages of a column chunk to a [`Column`].
 
-use std::io::Read as _;
 use std::sync::Arc;
 
 use parquet::basic::{Compression, Encoding};
@@ -9,25 +8,18 @@ use parquet::errors::ParquetError;
 use parquet::file::metadata::ColumnChunkMetaData;
 use parquet::file::reader::ChunkReader;
 use parquet::file::serialized_reader::SerializedPageReader;
-use zstd::bulk::Decompressor;
-use zstd::zstd_safe::get_frame_content_size;
 
 use super::column::{Column, Values};
 use super::hybrid::{self, Run};
-use super::{Field, Kind, digits, frame, numbers, plain};
-
-/// Bytes of a page at most, by Parquet's format.
-const MAX_PAGE: u64 = i32::MAX as u64;
+use super::ids::Ids;
+use super::unpacker::{Unpacker, damaged};
+use super::{Field, Kind, digits, plain};
 
 /// Rows that are appended at once.
 const SHORT: usize = 16;
 
 /// In the place of a code that is not in the dictionary.
 const UNKNOWN: u32 = u32::MAX;
-
-fn damaged(problem: &str) -> ParquetError {
-    ParquetError::General(problem.to_owned())
-}
 
 /// The values of a dictionary page.
 enum Known {
@@ -44,51 +36,6 @@ struct Parts<'a> {
     presence: Vec<(bool, usize)>,
     encoding: Encoding,
     values: &'a [u8],
-}
-
-/// Decompresses pages, with room that it keeps.
-pub(super) struct Unpacker {
-    zstd: Decompressor<'static>,
-    page: Vec<u8>,
-}
-
-impl Unpacker {
-    pub(super) fn new() -> Result<Self, ParquetError> {
-        Ok(Self { zstd: Decompressor::new()?, page: Vec::new() })
-    }
-
-    fn unpack<'a>(&'a mut self, is_packed: bool, bytes: &'a [u8]) -> Result<&'a [u8], ParquetError> {
-        // A page without values may have no bytes at all.
-        if !is_packed || bytes.is_empty() {
-            return Ok(bytes);
-        }
-        self.page.clear();
-        let take = |block: &[u8], offset: &mut usize, page: &mut Vec<u8>| {
-            let begin = page.len();
-            numbers::take(block, offset, page).or_else(|| {
-                page.truncate(begin);
-                digits::take(block, offset, page)
-            })
-        };
-        if frame::read(bytes, &mut self.page, take).is_some() {
-            return Ok(&self.page);
-        }
-        self.page.clear();
-        match get_frame_content_size(bytes) {
-            Ok(Some(length)) if length <= MAX_PAGE => {
-                self.page.reserve(length as usize);
-                self.zstd.decompress_to_buffer(bytes, &mut self.page)?;
-            }
-            _ => {
-                let mut unpacked = zstd::Decoder::with_buffer(bytes)?.take(MAX_PAGE + 1);
-                unpacked.read_to_end(&mut self.page)?;
-            }
-        }
-        if self.page.len() as u64 > MAX_PAGE {
-            return Err(damaged("a page is larger than 2 GiB"));
-        }
-        Ok(&self.page)
-    }
 }
 
 /// Appends the rows of a chunk, as many as its row group has.
@@ -123,6 +70,9 @@ pub(super) fn append<R: ChunkReader + 'static>(
         left = left
             .checked_sub(page.num_values() as usize)
             .ok_or_else(|| damaged("more rows than announced"))?;
+        if is_packed && add_ids(column, &page, is_optional) {
+            continue;
+        }
         let parts = parts(&page, is_optional, is_packed, unpacker)?;
         match parts.encoding {
             Encoding::RLE_DICTIONARY | Encoding::PLAIN_DICTIONARY => add_known(column, &known, &parts)?,
@@ -285,6 +235,26 @@ fn add_known(column: &mut Column, known: &Known, parts: &Parts<'_>) -> Result<()
     }
 }
 
+/// Ids from the frame of a page, whose digits need not be put together; `false` if it has others, and nothing was added.
+fn add_ids(column: &mut Column, page: &Page, is_optional: bool) -> bool {
+    let Page::DataPage { buf, num_values, encoding: Encoding::PLAIN, .. } = page else { return false };
+    let (Some(ids), num_rows) = (column.ids(), *num_values as usize) else { return false };
+    let before = ids.len();
+    let Some(levels) = digits::read(buf, ids) else { return false };
+    let all = [(true, num_rows)];
+    let are_all = match is_optional {
+        true => {
+            levels.get(4..).is_some_and(|levels| presence(levels, num_rows).is_ok_and(|runs| runs == all))
+        }
+        false => levels.is_empty(),
+    };
+    if !are_all || ids.len() - before != num_rows {
+        ids.truncate(before);
+        return false;
+    }
+    true
+}
+
 fn add_codes(
     codes: &mut Vec<u32>,
     known: &[u32],
@@ -326,6 +296,11 @@ fn add_plain(column: &mut Column, kind: Kind, parts: &Parts<'_>) -> Result<(), P
         let bits = (0..).map(|number| left.get(number / 8).map(|byte| byte >> (number % 8) & 1));
         return add_each(column, parts, bits);
     }
+    let are_ids = |ids: &mut Ids| ids.add(left, parts.num_rows);
+    if parts.num_values() == parts.num_rows && column.ids().is_some_and(are_ids) {
+        return Ok(());
+    }
+    column.spread_ids();
     parts.place(column, |column, count| {
         match &mut column.values {
             Values::Numbers { values, .. } => {
@@ -347,6 +322,8 @@ fn add_plain(column: &mut Column, kind: Kind, parts: &Parts<'_>) -> Result<(), P
                 }
                 values.extend_from_slice(&all[..all.len() - left.len()]);
             }
+            // They were spread.
+            Values::Ids(_) => return Err(damaged("texts among ids")),
             Values::Coded { codes, dictionary } => {
                 for _ in 0..count {
                     codes.push(dictionary.number_of(plain::next(kind, &mut left)?) + 1);

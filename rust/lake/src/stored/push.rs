@@ -1,6 +1,6 @@
 //! Rows of Arrow batches as stored ones: values that repeat become numbers, once and for all.
 
-use arrow::array::{Array, ArrayData, AsArray, BooleanArray, DictionaryArray, GenericByteArray};
+use arrow::array::{Array, ArrayData, AsArray, BooleanArray, DictionaryArray, GenericByteArray, StringArray};
 use arrow::buffer::NullBuffer;
 use arrow::datatypes::{ByteArrayType, DataType, UInt32Type};
 use arrow::record_batch::RecordBatch;
@@ -8,6 +8,7 @@ use parquet::errors::ParquetError;
 
 use super::column::{Column, NULL, Nulls, Values};
 use super::dictionary::Dictionary;
+use super::ids::Ids;
 use super::{Kind, StoredRows};
 use crate::files::FileError;
 
@@ -45,6 +46,12 @@ impl StoredRows {
 impl Column {
     /// Appends the values of an array; `None` if they are of another kind, and nothing was appended.
     pub(super) fn extend(&mut self, kind: Kind, array: &dyn Array) -> Option<()> {
+        if let Some(texts) = array.as_string_opt::<i32>().filter(|texts| texts.null_count() == 0)
+            && self.ids().is_some_and(|ids| put_ids(texts, ids))
+        {
+            return Some(());
+        }
+        self.spread_ids();
         let num_rows = self.num_rows();
         let mut num_nulls = array.null_count();
         match &mut self.values {
@@ -66,6 +73,8 @@ impl Column {
                 }
                 nulls.extend(num_rows, array.nulls());
             }
+            // They were spread.
+            Values::Ids(_) => return None,
         }
         self.num_nulls += num_nulls;
         Some(())
@@ -85,6 +94,15 @@ impl Nulls {
 fn fixed<const WIDTH: usize>(data: &ArrayData) -> Option<&[[u8; WIDTH]]> {
     let values = data.buffers().first().filter(|_| data.data_type().primitive_width() == Some(WIDTH))?;
     values.as_chunks().0.get(data.offset()..data.offset() + data.len())
+}
+
+/// Appends ids; `false` if the texts are none, or of another length, and nothing was appended.
+fn put_ids(texts: &StringArray, ids: &mut Ids) -> bool {
+    let offsets = texts.value_offsets();
+    let (Some(first), Some(last)) = (offsets.first(), offsets.last()) else { return false };
+    let num_digits = offsets.get(1).map_or(0, |end| end - first);
+    offsets.windows(2).all(|pair| pair[1] - pair[0] == num_digits)
+        && ids.add_digits(&texts.value_data()[*first as usize..*last as usize], num_digits as usize)
 }
 
 /// Appends texts or bytes, each after its length.

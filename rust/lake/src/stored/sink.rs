@@ -54,11 +54,11 @@ impl Codecs {
             Content::Unique { begin, width } => {
                 let known = match width {
                     8 => numbers::compress(page, begin),
-                    _ => digits::compress(page, begin, width),
+                    _ => digits::compress_texts(page, begin, width),
                 };
                 known.map_or_else(|| self.unique.compress(page, begin, width), Ok)?
             }
-            Content::Runs => match Frame::new(page) {
+            Content::Runs => match Frame::new(page.len()) {
                 Some(mut frame) => {
                     frame.raw(page);
                     frame.finish()
@@ -112,19 +112,31 @@ impl<'a> Sink<'a> {
         page: &[u8],
         codecs: &mut Codecs,
     ) -> Result<(), ParquetError> {
+        let encoding = match content {
+            Content::Codes { .. } | Content::Runs => Encoding::RLE_DICTIONARY,
+            Content::Values | Content::Unique { .. } => Encoding::PLAIN,
+        };
+        self.packed_page(num_rows, encoding, codecs.compress(content, page)?, page.len())
+    }
+
+    /// Writes a data page that is compressed already, and has so many bytes without that.
+    pub(super) fn packed_page(
+        &mut self,
+        num_rows: usize,
+        encoding: Encoding,
+        frame: Bytes,
+        num_bytes: usize,
+    ) -> Result<(), ParquetError> {
         self.data_offset.get_or_insert(self.bytes.bytes_written() as i64);
         let data = Page::DataPage {
-            buf: codecs.compress(content, page)?,
+            buf: frame,
             num_values: num_rows as u32,
-            encoding: match content {
-                Content::Codes { .. } | Content::Runs => Encoding::RLE_DICTIONARY,
-                Content::Values | Content::Unique { .. } => Encoding::PLAIN,
-            },
+            encoding,
             def_level_encoding: Encoding::RLE,
             rep_level_encoding: Encoding::RLE,
             statistics: None,
         };
-        self.write(data, page.len())
+        self.write(data, num_bytes)
     }
 
     fn write(&mut self, page: Page, num_bytes: usize) -> Result<(), ParquetError> {

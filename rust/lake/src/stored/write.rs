@@ -7,6 +7,7 @@ use std::ops::Range;
 use std::{iter, mem};
 
 use bytes::Bytes;
+use parquet::basic::Encoding;
 use parquet::column::writer::ColumnCloseResult;
 use parquet::errors::ParquetError;
 use parquet::file::statistics::Statistics;
@@ -14,14 +15,18 @@ use parquet::file::writer::SerializedRowGroupWriter;
 
 use super::coded::Numbering;
 use super::column::{Column, Nulls, Presence, Values, begin_of, bytes_of};
+use super::ids::{Ids, unpack};
 use super::kind::Bounds;
 use super::plain::LENGTH;
 use super::sink::{Codecs, Content, Sink};
 use super::stretches::{PAGE_BYTES, gather_rows, page_sizes, pages, stretches};
-use super::{Field, Kind, StoredRows, hybrid};
+use super::{Field, Kind, StoredRows, digits, hybrid};
 
 /// Bytes of a text, with its length, that may repeat a part of the text before: zstd looks not much farther back.
 pub(super) const MAX_REPEATED: usize = 1 << 10;
+
+/// Bytes that a row takes in most chunks at most: an id.
+const CHUNK_ROW_BYTES: usize = 20;
 
 /// Writes all columns of some rows, in this order, and returns how many NaNs each field id has.
 ///
@@ -33,7 +38,8 @@ pub(crate) fn write_columns(
     order: &[u32],
 ) -> Result<Vec<(i32, u64)>, ParquetError> {
     let mut scratch = Scratch::new()?;
-    let (mut nan_counts, mut room) = (Vec::new(), Vec::new());
+    // What is not used costs nothing.
+    let (mut nan_counts, mut room) = (Vec::new(), Vec::with_capacity(order.len() * CHUNK_ROW_BYTES));
     let stretches = stretches(order);
     for (field, column) in rows.layout.fields.iter().zip(&rows.columns) {
         let num_nans = write_column(group, field, column, &stretches, &mut scratch, &mut room)?;
@@ -82,12 +88,14 @@ pub(super) struct Scratch {
     pub(super) packed: Vec<u32>,
     /// One page.
     pub(super) page: Vec<u8>,
+    /// The ids of one page.
+    pub(super) ids: Vec<u8>,
 }
 
 impl Scratch {
     pub(super) fn new() -> Result<Self, ParquetError> {
-        let (numbering, packed, page) = Default::default();
-        Ok(Self { codecs: Codecs::new()?, numbering, packed, page })
+        let (numbering, packed, page, ids) = Default::default();
+        Ok(Self { codecs: Codecs::new()?, numbering, packed, page, ids })
     }
 }
 
@@ -114,6 +122,7 @@ impl Chunk<'_> {
             Values::Coded { codes, dictionary } => self.write_coded(codes, dictionary)?,
             Values::Numbers { values, nulls } => (self.write_numbers(values, nulls)?, 0),
             Values::Bytes { values, ends, nulls } => (self.write_bytes(values, ends, nulls)?, 0),
+            Values::Ids(ids) => (self.write_ids(ids)?, 0),
         };
         let (bytes, closed) = self.sink.close(self.num_rows, statistics)?;
         Ok(Written { bytes, closed, num_nans })
@@ -181,6 +190,48 @@ impl Chunk<'_> {
             self.end_page(num_rows, content)?;
         }
         Ok(bounds.statistics(num_nulls))
+    }
+
+    /// As [`Chunk::write_bytes`], where every row has an id.
+    fn write_ids(&mut self, ids: &Ids) -> Result<Statistics, ParquetError> {
+        // They order as their digits do.
+        let mut bounds = Bounds::new(self.field.kind);
+        let mut some = Ids { num_digits: ids.num_digits, packed: mem::take(&mut self.scratch.ids) };
+        for page in pages(self.stretches, iter::repeat(PAGE_BYTES / ids.width())) {
+            let num_rows = page.iter().map(ExactSizeIterator::len).sum();
+            self.begin_page(num_rows, iter::empty());
+            some.packed.clear();
+            gather_rows(&ids.packed, &page, ids.id_bytes(), &mut some.packed);
+            let rows =
+                page.iter().map(|rows| &ids.packed[rows.start * ids.id_bytes()..rows.end * ids.id_bytes()]);
+            bounds.add_texts(rows.flat_map(|rows| rows.chunks_exact(ids.id_bytes())));
+            let begin = self.scratch.page.len();
+            match digits::compress(&self.scratch.page, &some) {
+                Some(frame) => {
+                    self.sink.packed_page(
+                        num_rows,
+                        Encoding::PLAIN,
+                        frame.into(),
+                        begin + num_rows * ids.width(),
+                    )?;
+                }
+                None => {
+                    some.put_texts(&mut self.scratch.page);
+                    self.end_page(num_rows, Content::Unique { begin, width: ids.width() })?;
+                }
+            }
+        }
+        self.scratch.ids = some.packed;
+        let digits = bounds.both().map(|both| {
+            both.map(|packed| {
+                let mut digits = vec![0; ids.num_digits];
+                unpack(packed, &mut digits);
+                digits
+            })
+        });
+        let mut bounds = Bounds::new(self.field.kind);
+        digits.iter().flatten().for_each(|digits| bounds.add(digits));
+        Ok(bounds.statistics(0))
     }
 
     /// As [`Chunk::write_bytes`], where every row has a value of so many bytes, with its length: ids, mostly.
