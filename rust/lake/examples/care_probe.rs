@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use arrow::array::{ArrayRef, Int64Array};
 use arrow::record_batch::RecordBatch;
+use chrono::Utc;
 use iceberg::spec::{DataFile, SnapshotRetention};
 use streamify_core::contract::{Column, ColumnType};
 use streamify_lake::care::expire::{ExpireOptions, expire};
@@ -54,6 +55,11 @@ async fn main() -> Result<(), Box<dyn Error>> {
         ExpireOptions { min_snapshots: Some(2), max_age: Some(Duration::ZERO), ..ExpireOptions::default() };
     let expired = expire(catalog, &name, &options).await?;
     write(&committer, Uuid::now_v7(), 0..1).await?;
+    // Without a grace period, too, a file of this very millisecond is young.
+    let planted_ms = Utc::now().timestamp_millis();
+    while Utc::now().timestamp_millis() <= planted_ms {
+        tokio::task::yield_now().await;
+    }
     let options =
         OrphanOptions { grace: Duration::ZERO, force: true, delete: true, ..OrphanOptions::default() };
     let removed = orphans::remove(catalog, &name, &options, &|_| false).await?;
